@@ -1,0 +1,77 @@
+"""Model strings: ``untrained:vit-s-16,pool=avg`` taken apart and put together again."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from harness.errors import UsageError
+
+_OPTION = re.compile(r"^([a-z_]+)=(.*)$", re.DOTALL)
+UNTRAINED = "untrained:"
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """One model as the user asked for it.
+
+    Attributes:
+        base: card name or scheme string without ``untrained:`` and without options.
+        untrained: whether the random twin was asked for.
+        options: ``KEY=VALUE`` options in the order given.
+    """
+
+    base: str
+    untrained: bool = False
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        """The model string without options."""
+        return (UNTRAINED if self.untrained else "") + self.base
+
+    def __str__(self) -> str:
+        """Return the whole model string."""
+        return ",".join([self.model, *(f"{key}={value}" for key, value in self.options.items())])
+
+
+def parse_models(text: str) -> list[ModelRequest]:
+    """Take a comma-separated list of model strings apart.
+
+    A part of the form ``KEY=VALUE`` is an option of the model before it.
+
+    Raises:
+        UsageError: empty name, an option before any model, an option given twice.
+
+    Example:
+        >>> [str(model) for model in parse_models("untrained:vit-s-16,pool=avg,pixel-mean")]
+        ['untrained:vit-s-16,pool=avg', 'pixel-mean']
+    """
+    models: list[ModelRequest] = []
+    for part in (piece.strip() for piece in text.split(",")):
+        option = _OPTION.match(part)
+        if option and not models:
+            raise UsageError(f"model string {text!r}: option {part!r} stands before any model")
+        if option:
+            key, value = option.groups()
+            if key in models[-1].options:
+                raise UsageError(f"model string {text!r}: option {key!r} stands twice")
+            models[-1].options[key] = value
+            continue
+        untrained = part.startswith(UNTRAINED)
+        base = part.removeprefix(UNTRAINED)
+        if not base or base.startswith(UNTRAINED):
+            raise UsageError(f"model string {text!r}: expected NAME, untrained:NAME, timm:ARCH or another scheme")
+        models.append(ModelRequest(base, untrained))
+    return models
+
+
+def file_name(model: str) -> str:
+    """Percent-encode a model string so that it is one file name.
+
+    Example:
+        >>> file_name("untrained:timm:resnet18,pool=avg")
+        'untrained%3Atimm%3Aresnet18%2Cpool%3Davg'
+    """
+    return quote(model, safe="")

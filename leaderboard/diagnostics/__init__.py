@@ -1,0 +1,1 @@
+"""Diagnostics computed from embeddings and results."""
