@@ -9,7 +9,6 @@ from pydantic import Field
 from harness.results import Source
 from harness.specs import Strict
 
-SCHEMA_VERSION = 1
 Verdict = Literal["above", "tied", "below", "untested"]
 
 
@@ -102,7 +101,7 @@ class Column(Strict):
 class Leaderboard(Strict):
     """The merged results."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     tasks: list[Column]
     rows: list[Row]
     inference: dict[str, Any] = Field(default_factory=dict)

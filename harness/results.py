@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from harness.errors import CannotWriteError, DamagedFileError, MissingDataError
 from harness.specs import Strict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 FieldValue = bool | int | float | str | None | list[bool | int | float | str | None]
 
 
@@ -50,7 +51,7 @@ class UnitBlock(Strict):
 
     @model_validator(mode="after")
     def _check_columns(self) -> UnitBlock:
-        columns = [self.fold, self.seed, self.value, self.weight, self.cluster]
+        columns: list[Sized | None] = [self.fold, self.seed, self.value, self.weight, self.cluster]
         if any(len(column) != len(self.unit) for column in columns if column is not None):
             raise ValueError("columns of different lengths")
         if len(set(zip(self.seed, self.fold, self.unit, strict=True))) != len(self.unit):
@@ -139,7 +140,7 @@ class Provenance(Strict):
 class Result(Strict):
     """One result file."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     status: Literal["ok", "partial", "reported"]
     model: ResultModel
     model_args: dict[str, str] = Field(default_factory=dict)

@@ -278,12 +278,12 @@ class ModelCard(Strict):
     kwargs: dict[str, Any] = Field(default_factory=dict)
     weights: WeightsSpec | None = None
     access: Access = Access()
-    views: list[View] = Field(default_factory=lambda: ["image", "graph_image"], min_length=1)
+    views: list[View] = Field(["image", "graph_image"], min_length=1)
     input: InputTransform = InputTransform()
     output: OutputSpec = OutputSpec()
     options: list[str] = Field(default_factory=list)
     """Names of the ``KEY=VALUE`` options the builder understands."""
-    dtypes: list[Literal["float32", "bfloat16", "float16"]] = Field(default_factory=lambda: ["float32"], min_length=1)
+    dtypes: list[Literal["float32", "bfloat16", "float16"]] = Field(["float32"], min_length=1)
     """What the model may be run in; ``auto`` never leaves this list."""
     stochastic: bool = False
     """Drawn at random for every seed even without the ``untrained:`` prefix."""
