@@ -57,5 +57,10 @@ def harness_commands() -> dict[str, tuple[str, str]]:  # type: ignore[empty-body
 
 
 @hookspec(firstresult=True)
+def harness_placement(device: str, dtype: str, allowed: list[str]) -> tuple[str, str] | None:
+    """Resolve ``auto`` for device and dtype by a rule from the device's capability and what the card allows."""
+
+
+@hookspec(firstresult=True)
 def harness_merge(results: list[Result]) -> Leaderboard | None:
     """Merge results into a leaderboard."""

@@ -1,0 +1,154 @@
+"""One pairing from data to results, step by step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from harness.describe import Making, Outcome, describe
+from harness.embed import EmbedJob, embed
+from harness.errors import HarnessError, PluginError, SpecError
+from harness.identity import Identity, identify
+from harness.match import Pairing
+from harness.options import RunOptions
+from harness.plugins import Registry, import_object
+from harness.results import FieldValue
+from harness.scoring import combine, score
+from harness.specs import InputTransform
+from harness.store import Store
+from harness.types import BuildContext, Dataset, Embeddings, Model, Progress
+
+_BATCH = {"cpu": 32, "mps": 64, "cuda": 128}
+"""Samples a call of the model, by device: part of the rule, never of a timing."""
+
+
+def open_dataset(pairing: Pairing, options: RunOptions) -> Dataset:
+    """Open the data of a pairing's task.
+
+    Raises:
+        MissingDataError, DamagedFileError: as the reader finds.
+        PluginError: the reader fails otherwise.
+    """
+    task = pairing.task
+    try:
+        return task.reader.open(task.spec, task.source, task.reader_params, options.data_context)
+    except HarnessError:
+        raise
+    except Exception as error:
+        where = f"{task.spec.name}: reader {task.reader.name}"
+        raise PluginError(f"{where} failed: {type(error).__name__}: {error}") from error
+
+
+def evaluate_pairing(
+    registry: Registry, pairing: Pairing, dataset: Dataset, options: RunOptions, progress: Progress
+) -> list[Outcome]:
+    """Embed, score and describe: one result a stage (none when only a share of the store was embedded)."""
+    context = build_context(registry, pairing, options)
+    identity = identify(pairing.model, context)
+    seeds = tuple(options.seeds) if pairing.model.random else (0,)
+    store = Store(options.store_root)
+    by_stage: dict[str, list[Embeddings]] = {stage: [] for stage in pairing.stages}
+    n_embedded, batch_size, started = 0, 0, time.perf_counter()
+    for seed in seeds:
+        job = _job(pairing, dataset, replace(context, seed=seed), identity, options)
+        report = embed(job, store, progress)
+        n_embedded, batch_size = n_embedded + report.n_embedded, report.batch_size
+        for embeddings in report.embeddings:
+            by_stage[embeddings.stage].append(embeddings)
+    if options.share is not None:
+        return []
+    seconds = time.perf_counter() - started
+    made = Making(pairing, dataset, context, identity, seeds, n_embedded, batch_size, seconds, options.changes)
+    return [_outcome(registry, made, sets, options) for sets in by_stage.values()]
+
+
+def build_context(registry: Registry, pairing: Pairing, options: RunOptions) -> BuildContext:
+    """Say how the model of a pairing is to be built: transform with the task's overrides, device, dtype."""
+    card, task = pairing.model.card, pairing.task.spec
+    device, dtype = "cpu", "float32"
+    if "torch" in card.requires or len(card.dtypes) > 1:
+        found = registry.manager.hook.harness_placement(
+            device=options.device, dtype=options.dtype, allowed=list(card.dtypes)
+        )
+        device, dtype = found or (device, dtype)
+    try:
+        transform = InputTransform.model_validate({**card.input.model_dump(), **task.input.override})
+    except ValueError as error:
+        raise SpecError(f"{pairing.task.path}: input.override: {error}") from None
+    return BuildContext(
+        card=card,
+        untrained=pairing.model.random,
+        view=pairing.view,
+        channels=0 if pairing.view == "points" else task.input.channels,
+        transform=transform,
+        options=pairing.model.request.options,
+        device=device,
+        dtype=dtype,
+        data_dirs=options.data_dirs,
+        cache=options.data_context.cache,
+        offline=options.offline,
+    )
+
+
+def build_model(pairing: Pairing, context: BuildContext) -> Model:
+    """Build the model.
+
+    Raises:
+        PluginError: its builder fails.
+    """
+    builder: Callable[[BuildContext], Model] = import_object(context.card.build, str(pairing.model.origin))
+    try:
+        return builder(context)
+    except HarnessError:
+        raise
+    except Exception as error:
+        who = f"{pairing.model.request} ({pairing.model.origin})"
+        raise PluginError(f"{who} cannot be built: {type(error).__name__}: {error}") from error
+
+
+def _job(
+    pairing: Pairing, dataset: Dataset, context: BuildContext, identity: Identity, options: RunOptions
+) -> EmbedJob:
+    transform = context.transform.model_dump(mode="json") if context.transform else None
+    return EmbedJob(
+        title=f"{pairing.model.request} on {pairing.task.spec.name}@{pairing.view}"
+        + (f", seed {context.seed}" if pairing.model.random else ""),
+        dataset=dataset,
+        view=pairing.view,
+        stages=pairing.stages,
+        seed=context.seed,
+        identity={
+            "model": identity.digest,
+            "seed": context.seed,
+            "view": pairing.view,
+            "channels": context.channels,
+            "transform": transform,
+            "dtype": context.dtype,
+            "data": dataset.fingerprint(pairing.view),
+        },
+        batch_size=options.batch_size or _BATCH[context.device],
+        build=lambda: build_model(pairing, context),
+        share=options.share,
+    )
+
+
+def _outcome(registry: Registry, made: Making, sets: Sequence[Embeddings], options: RunOptions) -> Outcome:
+    started = time.perf_counter()
+    scored = score(made.pairing, made.dataset, sets)
+    diagnostics = _diagnose(registry, sets, options) | scored.diagnostics
+    seconds = time.perf_counter() - started
+    status: Literal["ok", "partial"] = "ok" if options.limit is None else "partial"
+    return describe(made, sets, replace(scored, diagnostics=diagnostics), status, seconds)
+
+
+def _diagnose(registry: Registry, sets: Sequence[Embeddings], options: RunOptions) -> dict[str, FieldValue]:
+    if options.diagnostics == "none":
+        return {}
+    names = list(registry.diagnostics) if options.diagnostics == "default" else options.diagnostics.split(",")
+    found: dict[str, FieldValue] = {}
+    for name in names:
+        diagnose = registry.load("diagnostic", registry.diagnostics, name)
+        found |= combine([diagnose(embeddings.features) for embeddings in sets])
+    return found

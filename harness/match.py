@@ -1,0 +1,83 @@
+"""Which model can answer which task: a pairing, or the reason why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.binding import BoundTask
+from harness.errors import UnknownNameError
+from harness.selection import RequestedModel
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """One model on one view of one task, with the stages to probe."""
+
+    task: BoundTask
+    model: RequestedModel
+    view: str
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A model and a task that do not fit, and why."""
+
+    task: str
+    model: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return one line for a person."""
+        return f"{self.model} on {self.task}: {self.reason}"
+
+
+def match(task: BoundTask, model: RequestedModel, stages: str) -> list[Pairing | Mismatch]:
+    """Pair a model with every view of a task that it can take (or the one asked for).
+
+    Args:
+        task: the bound task.
+        model: the requested model.
+        stages: ``last``, ``all`` or names separated by commas.
+
+    Raises:
+        UnknownNameError: a stage the card does not have.
+    """
+    chosen = choose_stages(model, stages)
+    card = model.card
+    name = task.spec.name + (f"@{task.view}" if task.view else "")
+    wanted = [task.view] if task.view else task.spec.input.views
+    views = [view for view in wanted if view in card.views]
+    if not views:
+        reason = f"it takes {' or '.join(card.views)}; the task offers {' or '.join(wanted)}"
+        return [Mismatch(name, str(model.request), reason)]
+    if card.head is not None and "head" not in type(task.protocol_params).model_fields:
+        return [Mismatch(name, str(model.request), f"protocol {task.protocol.name} offers no head {card.head!r}")]
+    return [_fit(task, model, view, chosen) for view in views]
+
+
+def choose_stages(model: RequestedModel, stages: str) -> tuple[str, ...]:
+    """Turn ``last``, ``all`` or a list of names into stages of the card, shallow to deep.
+
+    Raises:
+        UnknownNameError: naming the stages there are.
+    """
+    known = model.card.stages
+    if stages == "last":
+        return (known[-1],)
+    if stages == "all":
+        return tuple(known)
+    wanted = [stage.strip() for stage in stages.split(",")]
+    for stage in wanted:
+        if stage not in known:
+            raise UnknownNameError("stage", stage, known, f"{model.card.name} has {', '.join(known)}.")
+    return tuple(stage for stage in known if stage in wanted)
+
+
+def _fit(task: BoundTask, model: RequestedModel, view: str, stages: tuple[str, ...]) -> Pairing | Mismatch:
+    card, offered = model.card, task.spec.input.channels
+    takes = card.input.channels
+    if view != "points" and takes not in ("any", offered) and card.input.channel_adapt == "none" and not model.random:
+        reason = f"its images have {offered} channels; {card.name} takes {takes} and has no rule for others"
+        return Mismatch(f"{task.spec.name}@{view}", str(model.request), reason)
+    return Pairing(task, model, view, stages)
