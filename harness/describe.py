@@ -82,6 +82,7 @@ def _model(made: Making, dim: int) -> ResultModel:
         structure=card.structure,
         params=card.expect.params,
         dim=dim,
+        stages=card.stages,
         licence=card.access.licence,
         exposure="clean" if pairing.model.random else card.exposure.get(task.dataset or task.name, "undisclosed"),
         identity=made.identity.digest,

@@ -99,6 +99,8 @@ class ResultModel(Strict):
     """Sees positions or counts of cells only."""
     params: int | None = None
     dim: int
+    stages: list[str] = Field(default_factory=list)
+    """Stages of the card, shallow to deep."""
     licence: str | None = None
     exposure: str
     """clean | exposed | related | undisclosed."""
@@ -171,6 +173,11 @@ class Result(Strict):
     def headline(self) -> Metric:
         """The primary metric."""
         return self.metrics[self.task.primary]
+
+    @property
+    def is_last_stage(self) -> bool:
+        """Whether the stage is the deepest that the model's card names."""
+        return not self.model.stages or self.stage == self.model.stages[-1]
 
     @property
     def model_string(self) -> str:

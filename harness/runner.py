@@ -81,7 +81,7 @@ def run(
     *,
     registry: Registry | None = None,
     progress: Progress | None = None,
-    done: Callable[[Result, Path | None], None] | None = None,
+    done: Callable[[Result], None] | None = None,
 ) -> RunReport:
     """Run every model on every task it fits, baselines beside them; a failure of one does not stop the rest.
 
@@ -114,7 +114,7 @@ def run(
                 report.results.append(outcome.result)
                 report.paths.append(path)
                 if done is not None:
-                    done(outcome.result, path)
+                    done(outcome.result)
         except HarnessError as error:
             report.failures.append((title, error))
             return

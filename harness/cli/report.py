@@ -1,0 +1,124 @@
+"""What ``harness eval`` says at its end: scores with their spread, deltas, and where the files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from harness.board import Cell, Delta, Leaderboard
+from harness.cli.display import plain_table, show
+from harness.errors import DamagedFileError
+from harness.plugins import Registry
+from harness.results import Result, load_result
+from harness.runner import RunReport
+
+_SHORT = {"is_baseline": "itself", "not_applicable": "n/a", "not_run": "not run", "undefined": "undefined"}
+
+
+def print_report(registry: Registry, report: RunReport, *, tables: bool) -> None:
+    """Print tables on stdout; skips, shares and failures on stderr."""
+    if tables and report.results:
+        written = {str(path) for path in report.paths if path is not None}
+        results = [*report.results, *_earlier(report, written)]
+        for task in dict.fromkeys(result.task.name for result in report.results):
+            _print_task(registry, [result for result in results if result.task.name == task], report)
+    for share in report.shares:
+        click.echo(f"embedded a share of {share}: no result; run without --shard when all shares are done", err=True)
+    for mismatch in report.mismatches:
+        click.echo(f"skipped: {mismatch}", err=True)
+    for title, error in report.failures:
+        click.echo(f"error: {title}: {error}", err=True)
+
+
+def spread(cell: Cell) -> str:
+    """Return the standard deviation of a cell: over folds, else over seeds and said so, else nothing.
+
+    Example:
+        >>> spread(Cell(task="t", view="image", stage="s", metric="m", score=0.5, seed_sd=0.012, exposure="clean"))
+        '± 0.012 (seeds)'
+    """
+    if cell.fold_sd is not None:
+        return f"± {cell.fold_sd:.3f}"
+    return "" if cell.seed_sd is None else f"± {cell.seed_sd:.3f} (seeds)"
+
+
+def _earlier(report: RunReport, written: set[str]) -> list[Result]:
+    """Read the results of earlier runs beside those just written: they may be the baselines."""
+    found: list[Result] = []
+    for folder in dict.fromkeys(path.parent for path in report.paths if path is not None):
+        for path in sorted(folder.glob("*.json")):
+            if str(path) in written:
+                continue
+            try:
+                found.append(load_result(path))
+            except DamagedFileError as error:
+                click.echo(f"warning: {error}", err=True)
+    return found
+
+
+def _print_task(registry: Registry, results: Sequence[Result], report: RunReport) -> None:
+    fresh = [result for result in report.results if result.task.name == results[0].task.name]
+    board = _merge(registry, results)
+    first = fresh[0].task
+    baselines = list(dict.fromkeys(name for result in fresh for name in result.task.baselines))
+    title = f"{first.name}: {first.primary}" + ("" if first.higher_is_better else " (lower is better)")
+    headers = ("model", "view", "score", "sd", *(f"Δ {name}" for name in baselines))
+    table = plain_table(*headers, title=title, right=tuple(range(2, len(headers))))
+    for result in fresh:
+        cell = _cell(board, result)
+        name = result.model_string + ("" if result.is_last_stage else f"@{result.stage}")
+        if cell is None:
+            value = result.headline.value
+            blanks = ["partial"] * len(baselines)
+            table.add_row(name, result.view, "undefined" if value is None else f"{value:.4f}", "", *blanks)
+            continue
+        deltas = {delta.vs: delta for delta in cell.deltas}
+        score = "undefined" if cell.score is None else f"{cell.score:.4f}"
+        table.add_row(name, result.view, score, spread(cell), *(_delta(deltas.get(vs)) for vs in baselines))
+    show(table)
+    _print_notes(fresh, report)
+
+
+def _print_notes(fresh: Sequence[Result], report: RunReport) -> None:
+    task = fresh[0].task
+    chance = f"chance {task.chance:.3g}; " if isinstance(task.chance, float) else ""
+    undefined = sum(result.headline.n_undefined for result in fresh)
+    click.echo(f"{chance}sd over folds (ddof 0) unless marked; no interval yet: small differences may be noise.")
+    if undefined:
+        click.echo(f"{undefined} undefined units were left out of the means; the files say which.")
+    for result in fresh:
+        if result.diagnostics.get("collapsed"):
+            click.echo(f"note: {result.model_string}: its embeddings are nearly constant (collapsed).")
+    for note in dict.fromkeys(note for result in fresh for note in result.notes):
+        click.echo(f"note: {note}")
+    pairs = zip(report.results, report.paths, strict=True)
+    mine = {id(result) for result in fresh}
+    for path in dict.fromkeys(path for result, path in pairs if id(result) in mine and path is not None):
+        click.echo(f"  {path}")
+
+
+def _merge(registry: Registry, results: Sequence[Result]) -> Leaderboard | None:
+    board: Leaderboard | None = registry.manager.hook.harness_merge(results=list(results))
+    return board
+
+
+def _cell(board: Leaderboard | None, result: Result) -> Cell | None:
+    if board is None:
+        return None
+    for row in board.rows:
+        if row.model != result.model_string:
+            continue
+        for cell in row.cells:
+            if (cell.spec_hash, cell.view, cell.stage) == (result.task.spec_hash, result.view, result.stage):
+                return cell
+    return None
+
+
+def _delta(delta: Delta | None) -> str:
+    if delta is None:
+        return ""
+    if delta.abs is None:
+        reason = delta.reasons.get("abs", "undefined").split(":")[0]
+        return _SHORT.get(reason, reason)
+    return f"{delta.abs:+.3f}"

@@ -1,0 +1,105 @@
+"""``harness tasks``: list, show, validate and start tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_STARTER = """\
+# A task of your own. `harness tasks validate {name}.yaml` checks it; `harness eval --tasks {name}.yaml …` runs it.
+include: {base}
+name: {name}
+title: {name}
+version: 1
+description: >
+  What is asked, on which data, and what a score does not show.
+# Below, write only what differs from {base}. `harness tasks show {base}` prints all keys in force.
+"""
+
+
+@click.group()
+def tasks() -> None:
+    """List, show, validate and start tasks."""
+
+
+@tasks.command("ls", epilog="Example:  harness tasks ls --tag cell-culture")
+@click.option("--tag", help="Only tasks with this tag or group.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def list_tasks(tag: str | None, *, as_json: bool) -> None:
+    """List the tasks that are installed."""
+    from harness.cli.display import plain_table, show
+    from harness.hashing import canonical_json
+    from harness.plugins import load_registry
+    from harness.specs import load_spec
+
+    registry = load_registry()
+    table = plain_table("task", "group", "views", "headline", "baselines", "from")
+    for name in sorted(registry.specs):
+        spec = load_spec(registry.specs[name], registry.spec_path)
+        if tag and tag not in (*spec.tags, spec.group):
+            continue
+        origin = registry.origin("task", name)
+        if as_json:
+            click.echo(canonical_json(spec.model_dump(mode="json")))
+            continue
+        views, baselines = " ".join(spec.input.views), " ".join(spec.baselines)
+        table.add_row(name, spec.group or "", views, spec.primary.name, baselines, str(origin))
+    if not as_json:
+        show(table)
+
+
+@tasks.command("show", epilog="Example:  harness tasks show synthetic-mini")
+@click.argument("task")
+@click.option("--json", "as_json", is_flag=True, help="The spec with all parameters, as JSON.")
+def show_task(task: str, *, as_json: bool) -> None:
+    """Show a task: what it asks, all parameters in force, its warnings and licence."""
+    import yaml
+
+    from harness.plugins import load_registry
+    from harness.results import to_json
+    from harness.selection import select_tasks
+
+    registry = load_registry()
+    for bound in select_tasks(registry, task):
+        value = bound.spec.model_dump(mode="json", exclude_none=True)
+        value["protocol"]["params"] = {
+            **bound.reader_params.model_dump(mode="json"),
+            **bound.protocol_params.model_dump(mode="json"),
+        }
+        value["spec_hash"] = bound.spec_hash
+        click.echo(to_json(value) if as_json else yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
+
+
+@tasks.command("validate", epilog="Example:  harness tasks validate mytask.yaml")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+def validate(files: tuple[Path, ...]) -> None:
+    """Check task files: keys, values, parameters of reader and protocol; every error names file and line."""
+    from harness.errors import HarnessError
+    from harness.plugins import load_registry
+    from harness.selection import select_tasks
+
+    registry = load_registry()
+    failed: HarnessError | None = None
+    for file in files:
+        try:
+            (bound,) = select_tasks(registry, str(file))
+            click.echo(f"{file}: valid: {bound.spec.name}, spec_hash {bound.spec_hash[:8]}")
+        except HarnessError as error:
+            click.echo(f"error: {error}", err=True)
+            failed = failed or error
+    if failed is not None:
+        raise click.exceptions.Exit(failed.exit_code)
+
+
+@tasks.command("new", epilog="Example:  harness tasks new my-screen --like synthetic-mini")
+@click.argument("name")
+@click.option("--like", "base", default="synthetic-mini", show_default=True, help="The shipped task to start from.")
+def new_task(name: str, base: str) -> None:
+    """Write NAME.yaml, a task that starts from a shipped one."""
+    from harness.cli.files import write_new
+    from harness.plugins import load_registry
+
+    load_registry().spec_path(base)
+    path = write_new(Path(f"{name}.yaml"), _STARTER.format(name=name, base=base))
+    click.echo(f"wrote {path}; edit it, then: harness tasks validate {path}")
