@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 from harness.describe import Making, Outcome, describe
 from harness.embed import EmbedJob, embed
-from harness.errors import HarnessError, PluginError, SpecError
+from harness.errors import HarnessError, PluginError
 from harness.identity import Identity, identify
 from harness.match import Pairing
 from harness.options import RunOptions
-from harness.plugins import Registry, import_object
+from harness.placing import build_model, place_model
+from harness.plugins import Registry
 from harness.results import FieldValue
 from harness.scoring import combine, score
-from harness.specs import InputTransform
 from harness.store import Store
-from harness.types import BuildContext, Dataset, Embeddings, Model, Progress
+from harness.types import BuildContext, Dataset, Embeddings, Progress
 
 _BATCH = {"cpu": 32, "mps": 64, "cuda": 128}
 """Samples a call of the model, by device: part of the rule, never of a timing."""
@@ -45,7 +45,7 @@ def evaluate_pairing(
     registry: Registry, pairing: Pairing, dataset: Dataset, options: RunOptions, progress: Progress
 ) -> list[Outcome]:
     """Embed, score and describe: one result a stage (none when only a share of the store was embedded)."""
-    context = build_context(registry, pairing, options)
+    context = place_model(registry, pairing.model, pairing.view, pairing.task.spec.input, options)
     identity = identify(pairing.model, context)
     seeds = tuple(options.seeds) if pairing.model.random else (0,)
     store = Store(options.store_root)
@@ -62,50 +62,6 @@ def evaluate_pairing(
     seconds = time.perf_counter() - started
     made = Making(pairing, dataset, context, identity, seeds, n_embedded, batch_size, seconds, options.changes)
     return [_outcome(registry, made, sets, options) for sets in by_stage.values()]
-
-
-def build_context(registry: Registry, pairing: Pairing, options: RunOptions) -> BuildContext:
-    """Say how the model of a pairing is to be built: transform with the task's overrides, device, dtype."""
-    card, task = pairing.model.card, pairing.task.spec
-    device, dtype = "cpu", "float32"
-    if "torch" in card.requires or len(card.dtypes) > 1:
-        found = registry.manager.hook.harness_placement(
-            device=options.device, dtype=options.dtype, allowed=list(card.dtypes)
-        )
-        device, dtype = found or (device, dtype)
-    try:
-        transform = InputTransform.model_validate({**card.input.model_dump(), **task.input.override})
-    except ValueError as error:
-        raise SpecError(f"{pairing.task.path}: input.override: {error}") from None
-    return BuildContext(
-        card=card,
-        untrained=pairing.model.random,
-        view=pairing.view,
-        channels=0 if pairing.view == "points" else task.input.channels,
-        transform=transform,
-        options=pairing.model.request.options,
-        device=device,
-        dtype=dtype,
-        data_dirs=options.data_dirs,
-        cache=options.data_context.cache,
-        offline=options.offline,
-    )
-
-
-def build_model(pairing: Pairing, context: BuildContext) -> Model:
-    """Build the model.
-
-    Raises:
-        PluginError: its builder fails.
-    """
-    builder: Callable[[BuildContext], Model] = import_object(context.card.build, str(pairing.model.origin))
-    try:
-        return builder(context)
-    except HarnessError:
-        raise
-    except Exception as error:
-        who = f"{pairing.model.request} ({pairing.model.origin})"
-        raise PluginError(f"{who} cannot be built: {type(error).__name__}: {error}") from error
 
 
 def _job(
@@ -129,7 +85,7 @@ def _job(
             "data": dataset.fingerprint(pairing.view),
         },
         batch_size=options.batch_size or _BATCH[context.device],
-        build=lambda: build_model(pairing, context),
+        build=lambda: build_model(pairing.model, context),
         share=options.share,
     )
 

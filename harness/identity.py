@@ -13,10 +13,7 @@ from harness.hashing import hash_code, hash_file, hash_value
 from harness.selection import RequestedModel
 from harness.types import BuildContext
 
-_PROSE = {
-    "name", "label", "aliases", "family", "pretrain_domain", "access", "views", "head", "tiny", "structure",
-    "exposure", "training_data", "um_per_px", "paper", "year", "notes", "expect", "dtypes", "requires", "options",
-}  # fmt: skip
+_PROSE = {"label", "aliases", "access", "exposure", "training_data", "um_per_px", "paper", "year", "notes"}
 """Fields of a card that tell about the model without shaping its numbers."""
 
 

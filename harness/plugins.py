@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
@@ -120,15 +120,25 @@ def import_object(reference: str, origin: str) -> Any:
 
 @cache
 def load_registry() -> Registry:
-    """Load the built-in plugins and every entry point of the group ``harness``, one by one."""
+    """Load the built-in plugins and every entry point of the group ``harness``, one by one; done once a process."""
+    return assemble(entry_points(group=GROUP))
+
+
+def assemble(points: Iterable[EntryPoint] = (), extra: Mapping[str, object] | None = None) -> Registry:
+    """Load the built-in plugins, entry points and plugin objects.
+
+    Args:
+        points: entry points of third parties.
+        extra: plugin objects by name, for tests and notebooks.
+    """
     registry = Registry()
     registry.manager.add_hookspecs(hookspecs)
     for module in BUILT_IN:
         _register(registry, importlib.import_module(module), _own_origin(module))
-    for point in sorted(
-        entry_points(group=GROUP), key=lambda point: (point.dist.name if point.dist else "", point.name)
-    ):
+    for point in sorted(points, key=lambda point: (point.dist.name if point.dist else "", point.name)):
         _register_entry_point(registry, point)
+    for name, plugin in (extra or {}).items():
+        _register(registry, plugin, Origin("local", "0", name))
     _collect(registry)
     return registry
 
