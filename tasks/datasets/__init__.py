@@ -1,1 +1,1 @@
-"""."""
+"""Readers: one source a module."""

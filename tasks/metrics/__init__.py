@@ -1,1 +1,1 @@
-"""."""
+"""Kernels: arrays in, arrays or a frozen dataclass out."""

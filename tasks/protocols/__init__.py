@@ -1,1 +1,1 @@
-"""."""
+"""Evaluation procedures: embeddings and a dataset in, per-unit scores out."""
