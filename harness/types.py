@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import ModelOutputError
-
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -239,37 +237,3 @@ class Progress(Protocol):
 
     def warn(self, message: str) -> None:
         """Show one line of warning."""
-
-
-def check_batch(batch: Batch, source: str) -> None:
-    """Check that a batch is what :class:`Batch` promises.
-
-    Raises:
-        ModelOutputError: wrong shape or dtype, or values outside [0, 1] by more than 1e-3, naming the samples.
-    """
-    if batch.images is None:
-        if batch.points is None or len(batch.points) != len(batch.ids):
-            raise ModelOutputError(f"{source}: expected {len(batch.ids)} point sets")
-        for name, points in zip(batch.ids, batch.points, strict=True):
-            if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0 or not np.isfinite(points).all():
-                raise ModelOutputError(f"{source}: sample {name}: expected finite points (n, 2), got {points.shape}")
-        return
-    images = batch.images
-    if images.ndim != 4 or len(images) != len(batch.ids):
-        raise ModelOutputError(f"{source}: expected images (N, C, H, W) for {len(batch.ids)} ids, got {images.shape}")
-    if images.dtype == np.uint8:
-        return
-    if images.dtype != np.float32:
-        raise ModelOutputError(
-            f"{source}: samples {_few(batch.ids)}: images are {images.dtype}; expected uint8, or float32 in [0, 1]"
-        )
-    flat = images.reshape(len(images), -1)
-    bad = ~((flat >= -1e-3) & (flat <= 1 + 1e-3)).all(axis=1)
-    if bad.any():
-        names = tuple(np.asarray(batch.ids, dtype=object)[bad])
-        raise ModelOutputError(f"{source}: samples {_few(names)}: expected float in [0, 1], finite")
-
-
-def _few(names: Sequence[str], most: int = 3) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

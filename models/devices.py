@@ -30,14 +30,15 @@ def place(device: str, dtype: str, allowed: Sequence[str]) -> tuple[str, str]:
     if (device == "cuda" and not cuda) or (device == "mps" and not mps):
         raise UsageError(f"--device {device}: not available here; use --device cpu or auto")
     if dtype == "auto":
-        native = _computes_bfloat16(device)
+        native = computes_bfloat16(device)
         return device, "bfloat16" if native and "bfloat16" in allowed else "float32"
     if dtype not in allowed:
         raise UsageError(f"--dtype {dtype}: the model may be run in {', '.join(allowed)}")
     return device, dtype
 
 
-def _computes_bfloat16(device: str) -> bool:
+def computes_bfloat16(device: str) -> bool:
+    """Tell whether a device computes in bfloat16 natively."""
     import torch
 
     if device == "cuda":

@@ -94,7 +94,7 @@ def test_a_mismatch_in_a_matrix_is_a_printed_skip(capsys: pytest.CaptureFixture[
 
 def test_interruption_keeps_what_is_finished(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     """Ctrl-C exits 130 and leaves the results made before it."""
-    import harness.runner as runner
+    from harness import runner
 
     original = runner.evaluate_pairing
 
@@ -125,7 +125,7 @@ def test_settings_beat_defaults_and_options_beat_settings(folder: Path, capsys: 
 
 
 def test_the_store_can_be_listed_verified_and_cleaned(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """verify names a damaged shard and exits 7; eval mends it; gc finds drafts of killed runs only when old."""
+    """Verify names a damaged shard and exits 7; eval mends it; gc finds drafts of killed runs only when old."""
     arguments = ["--model", "cell-count", "--tasks", "tiny.yaml", "--baselines", "none", "--store", "kept"]
     assert call("eval", *arguments) == 0
     assert call("store", "ls", "--store", "kept") == 0
@@ -145,7 +145,7 @@ def test_the_store_can_be_listed_verified_and_cleaned(folder: Path, capsys: pyte
 
 
 def test_new_tasks_and_models_start_from_working_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """tasks new writes a file that validates; models new a package that imports; neither replaces a file."""
+    """Tasks new writes a file that validates; models new a package that imports; neither replaces a file."""
     assert call("tasks", "new", "my-screen") == 0
     assert call("tasks", "validate", "my-screen.yaml") == 0
     assert call("tasks", "new", "my-screen") == 8

@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 from places import ROOT, SHARED, needs_shared
 
 pytestmark = needs_shared

@@ -1,1 +1,1 @@
-"""Diagnostics computed from embeddings and results."""
+"""Diagnostics computed from embeddings and results, one a file."""
