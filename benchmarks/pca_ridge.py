@@ -19,14 +19,13 @@ from pathlib import Path
 import numpy as np
 import scipy
 import sklearn
+from harness.tasks.metrics.correlation import pearson
+from harness.tasks.protocols.expression_exact import ExactSolver
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
-
-from harness.tasks.metrics.correlation import pearson
-from harness.tasks.protocols.expression_exact import ExactSolver
 
 N, WIDTH, GENES, SECTIONS, COMPONENTS = 10_000, 1_536, 50, 4, 256
 ALPHA = 100 / (COMPONENTS * GENES)

@@ -47,7 +47,7 @@ def match(task: BoundTask, model: RequestedModel, stages: str) -> list[Pairing |
     card = model.card
     name = task.spec.name + (f"@{task.view}" if task.view else "")
     wanted = [task.view] if task.view else task.spec.input.views
-    views = [view for view in wanted if view in card.views]
+    views = [view for view in wanted if view in card.views][: 1 if card.view_free else None]
     if not views:
         reason = f"it takes {' or '.join(card.views)}; the task offers {' or '.join(wanted)}"
         return [Mismatch(name, str(model.request), reason)]

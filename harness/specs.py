@@ -279,6 +279,9 @@ class ModelCard(Strict):
     weights: WeightsSpec | None = None
     access: Access = Access()
     views: list[View] = Field(["image", "graph_image"], min_length=1)
+    view_free: bool = False
+    """Its vectors belong to samples, not to a view of them: it answers once a task, on the first view unless one is
+    asked for."""
     input: InputTransform = InputTransform()
     output: OutputSpec = OutputSpec()
     options: list[str] = Field(default_factory=list)

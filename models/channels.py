@@ -6,6 +6,19 @@ from torch import Tensor, nn
 
 from harness.errors import MismatchError
 from harness.specs import ModelCard
+from harness.types import BuildContext
+
+
+def built_channels(context: BuildContext) -> int:
+    """Return the number of channels a network is constructed with, before any adaptation.
+
+    A random twin is drawn for the channels of its images (``untrained.channels: native``), unless the card or the
+    option ``channel_adapt`` asks for the trained network's rule.
+    """
+    takes = context.card.input.channels
+    rule = context.options.get("channel_adapt", "native")
+    native = context.untrained and context.card.untrained.channels == "native" and rule == "native"
+    return context.channels if native or takes == "any" else takes
 
 
 def adapt_filters(weight: Tensor, channels: int, rule: str) -> Tensor:

@@ -87,7 +87,9 @@ class Preprocess:
         size = self.transform.size
         if self.transform.tiles == "whole" or size is None:
             return pixels, 1
-        rows, columns = (1, 1) if self.transform.tiles == "centre" else (pixels.shape[2] // size, pixels.shape[3] // size)
+        rows, columns = (
+            (1, 1) if self.transform.tiles == "centre" else (pixels.shape[2] // size, pixels.shape[3] // size)
+        )
         block = self._centre(pixels, max(rows, 1) * size, max(columns, 1) * size)
         count, channels = block.shape[:2]
         grid = block.reshape(count, channels, rows, size, columns, size).permute(0, 2, 4, 1, 3, 5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class TokenStages:
 
     def __init__(self, module: nn.Module, card: ModelCard, pooling: str) -> None:
         """Keep the network and how its tokens become a vector."""
-        self._module: Any = module
+        self._module = cast(Any, module)
         self._card = card
         self._pooling = pooling
         self._last = len(self._module.blocks) - 1
@@ -49,7 +49,9 @@ class TokenStages:
             output_fmt="NLC", intermediates_only=True,
         )  # fmt: skip
         pairs = answers if prefixed else [(patches, patches[:, :0]) for patches in answers]
-        vectors = {block: self._pool(*pair, block=block) for block, pair in zip(blocks, pairs, strict=True)}
+        vectors = {
+            block: self._pool(patches, prefix, block) for block, (patches, prefix) in zip(blocks, pairs, strict=True)
+        }
         return {stage: vectors[block] for stage, block in block_of.items()}
 
     def _pool(self, patches: Tensor, prefix: Tensor, block: int) -> Tensor:
@@ -73,7 +75,7 @@ class MapStages:
 
     def __init__(self, module: nn.Module, card: ModelCard) -> None:
         """Keep the network."""
-        self._module: Any = module
+        self._module = cast(Any, module)
         self._card = card
         self._last = len(self._module.feature_info) - 1
 

@@ -42,7 +42,9 @@ def test_pearson_agrees_with_naive_loop_and_scipy() -> None:
     target, prediction = rng.standard_normal((40, 9)), rng.standard_normal((40, 9))
     found = pearson(target, prediction)
     columns = range(9)
-    np.testing.assert_allclose(found, [naive_pearson([*target[:, c]], [*prediction[:, c]]) for c in columns], atol=1e-12)
+    np.testing.assert_allclose(
+        found, [naive_pearson([*target[:, c]], [*prediction[:, c]]) for c in columns], atol=1e-12
+    )
     np.testing.assert_allclose(found, [pearsonr(target[:, c], prediction[:, c])[0] for c in columns], atol=1e-12)
 
 

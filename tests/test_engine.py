@@ -42,6 +42,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def without_provenance(path: Path) -> dict:
+    """Read a result and leave out what may differ between two equal runs."""
     value = json.loads(path.read_text())
     del value["provenance"]
     return value

@@ -15,7 +15,9 @@ def naive_modules(targets: np.ndarray, cut: float = 0.7) -> list[str]:
     clusters = [[gene] for gene in genes]
     while len(clusters) > 1:
         pairs = [(a, b) for b in range(len(clusters)) for a in range(b)]
-        height = {pair: np.mean([distance[x, y] for x in clusters[pair[0]] for y in clusters[pair[1]]]) for pair in pairs}
+        height = {
+            pair: np.mean([distance[x, y] for x in clusters[pair[0]] for y in clusters[pair[1]]]) for pair in pairs
+        }
         first, second = min(pairs, key=height.__getitem__)
         if height[first, second] > cut:
             break

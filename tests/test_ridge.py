@@ -41,7 +41,7 @@ def make(seed: int, n: int, width: int, genes: int = 3) -> tuple[np.ndarray, np.
 
 
 def test_one_feature_by_hand() -> None:
-    """x = 1, 2, 3 has sd sqrt(2/3), so w = 3, and y = (0, 1, 5) gives the coefficient 5 / sqrt(2/3) / (3 + 1)."""
+    """X = 1, 2, 3 has sd sqrt(2/3), so w = 3, and y = (0, 1, 5) gives the coefficient 5 / sqrt(2/3) / (3 + 1)."""
     x, y = np.array([[1.0], [2.0], [3.0]]), np.array([[0.0], [1.0], [5.0]])
     path = fit_from_moments(sum_moments(x, y), 1)
     assert path.strength[0] == pytest.approx(3)
@@ -95,7 +95,9 @@ def test_moments_agree_with_naive_sums() -> None:
     chosen, targets = x[::2] - 1, y[::2]
     for a in range(4):
         for b in range(a, 4):
-            assert moments.gram[a, b] == pytest.approx(sum(p * q for p, q in zip(chosen[:, a], chosen[:, b], strict=True)))
+            assert moments.gram[a, b] == pytest.approx(
+                sum(p * q for p, q in zip(chosen[:, a], chosen[:, b], strict=True))
+            )
         assert moments.cross[a, 1] == pytest.approx(sum(chosen[:, a] * targets[:, 1]))
 
 
@@ -128,8 +130,7 @@ def test_constant_features_predict_exactly_zero() -> None:
 
 
 def test_features_as_they_are() -> None:
-    """Without components, centre or scale the path is plain ridge regression, on either route; with a centre, ridge
-    with an intercept."""
+    """Without components, centre or scale the path is plain ridge; with a centre, ridge with an intercept."""
     x, y, new = make(4, 30, 5)
     plain = Ridge(alpha=2.0, solver="cholesky", fit_intercept=False).fit(x.astype(np.float64), y).predict(new)
     for path in (

@@ -1,0 +1,91 @@
+"""Any timm network as a model: built from its card, trained or drawn at random, read at any of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.errors import PluginError, UsageError
+from harness.specs import ModelCard
+from harness.types import BuildContext
+
+from .channels import built_channels
+from .expectations import check_expectations
+from .option_values import choose
+from .random_draw import activate, drawn_from
+from .stages import MAP_POOLINGS, TOKEN_POOLINGS, MapStages, TokenStages, is_token_network
+from .torch_model import ReadStages, TorchModel
+from .weights import fill, identify
+
+__all__ = ["build", "create", "identify", "read_stages"]
+
+
+def build(context: BuildContext) -> TorchModel:
+    """Build a network; nothing is downloaded and no file is needed for a random twin.
+
+    The twin ``active`` differs from ``library`` only in that LayerScale and zeroed residual branches count; a trained
+    network ignores ``init``.
+
+    Raises:
+        PluginError: timm does not build what the card describes.
+        MissingDataError: the weights are nowhere or do not fit.
+    """
+    card = context.card
+    with torch.device("meta"):
+        check_expectations(create(card), card)
+    with drawn_from(context.seed):
+        network = create(card, built_channels(context))
+    if not context.untrained:
+        fill(network, context)
+    elif choose(context, "init", ("library", "active"), card.untrained.twin) == "active":
+        activate(network)
+    return TorchModel(network, context, read=read_stages(network, context))
+
+
+def create(card: ModelCard, channels: int | str | None = None) -> nn.Module:
+    """Construct the network of a card with timm, on the current device.
+
+    Raises:
+        UsageError: an argument without a value, which timm would drop without a word.
+        PluginError: timm does not know the architecture or an argument.
+    """
+    import timm
+
+    empty = [key for key, value in card.kwargs.items() if value is None]
+    if empty:
+        raise UsageError(f"{card.name}: kwargs.{empty[0]} is null, which timm ignores; leave it out or give a value")
+    arguments = dict(card.kwargs)
+    if channels not in (None, card.input.channels):
+        arguments["in_chans"] = channels
+    try:
+        network: nn.Module = timm.create_model(str(card.arch), pretrained=False, **_named_layers(arguments))
+    except (RuntimeError, TypeError, AssertionError, ValueError) as error:
+        raise PluginError(f"{card.name}: timm cannot build {card.arch}: {error}") from error
+    return network
+
+
+def read_stages(network: nn.Module, context: BuildContext) -> ReadStages:
+    """Choose how the stages of a network are read, from its kind and the option ``pool``.
+
+    Raises:
+        UsageError: a pooling that this kind of network does not have.
+    """
+    tokens = is_token_network(network)
+    known = TOKEN_POOLINGS if tokens else MAP_POOLINGS
+    pooling = choose(context, "pool", known, context.card.output.pooling)
+    if pooling not in known:
+        raise UsageError(f"{context.card.name}: output.pooling {pooling!r}: expected one of {', '.join(known)}")
+    return TokenStages(network, context.card, pooling) if tokens else MapStages(network, context.card)
+
+
+def _named_layers(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace names of layers that YAML can write by timm's classes."""
+    from timm.layers import SwiGLUPacked
+
+    layers = {"SwiGLUPacked": SwiGLUPacked}
+    if "mlp_layer" in arguments and arguments["mlp_layer"] not in layers:
+        raise UsageError(f"kwargs.mlp_layer: {arguments['mlp_layer']!r} is not known; known: {', '.join(layers)}")
+    return {key: layers[value] if key == "mlp_layer" else value for key, value in arguments.items()}

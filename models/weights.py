@@ -1,0 +1,104 @@
+"""Trained weights: found, identified, read without running any code in them, and fitted to a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from harness.errors import MissingDataError, UsageError
+from harness.hashing import hash_file
+from harness.types import BuildContext
+
+from .checkpoint_file import read_state
+from .weights_place import find_weights
+
+
+def identify(context: BuildContext) -> str:
+    """Return the sha256 of the weights file, for the identity of the model.
+
+    Raises:
+        MissingDataError: the file is nowhere, or is not the one the card names.
+    """
+    path, digest = find_weights(context), context.card.weights.sha256 if context.card.weights else None
+    found = hash_file(path)
+    if digest and "weights" not in context.options and not found.startswith(digest):
+        raise MissingDataError(
+            f"{context.card.name}: {path} is not the file its card names: expected sha256 {digest}…, found "
+            f"{found[:16]}…; download it again, or pass {context.card.name},weights=PATH to use another file on purpose"
+        )
+    return found
+
+
+def fill(network: nn.Module, context: BuildContext) -> None:
+    """Load the trained weights of a card into a network built for the card's channels.
+
+    Every tensor of the network must be filled and nothing may be left over, classifier heads excepted.
+
+    Raises:
+        MissingDataError: weights absent, gated, refused, or of another network.
+        DamagedFileError: a truncated file, or something else than weights.
+    """
+    spec = context.card.weights
+    if spec is not None and spec.remap != "none":
+        raise UsageError(f"{context.card.name}: weights.remap: {spec.remap!r} is not known; known: none")
+    path = find_weights(context)
+    state = _unwrap(read_state(path), spec.unwrap if spec else [])
+    wanted = network.state_dict()
+    state = {**_counters(wanted), **_without_head(state, wanted)}
+    _resample_positions(network, state, wanted)
+    _check_fit(context.card.name, path, state, wanted)
+    network.load_state_dict(state, strict=True)
+
+
+def _unwrap(state: Mapping[str, Any], keys: list[str]) -> dict[str, Tensor]:
+    for key in keys:
+        inner = state.get(key)
+        if isinstance(inner, Mapping):
+            state = inner
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _counters(wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the batch counters of batch norms, which older files lack and which shape no number."""
+    return {name: value for name, value in wanted.items() if name.endswith("num_batches_tracked")}
+
+
+def _without_head(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the classifier of a file whose network is built without one."""
+    heads = ("head.", "fc.", "head_dist.", "classifier.")
+    return {name: value for name, value in state.items() if name in wanted or not name.startswith(heads)}
+
+
+def _resample_positions(network: nn.Module, state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Bring a learned position embedding to the grid of the network: bicubic, antialiased, as timm does."""
+    name = "pos_embed"
+    if name not in state or name not in wanted or state[name].shape == wanted[name].shape:
+        return
+    from timm.layers import resample_abs_pos_embed
+
+    grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
+    given, needed = state[name].shape, wanted[name].shape
+    if grid is None or len(given) != 3 or given[-1] != needed[-1]:
+        return
+    prefix = needed[1] - grid[0] * grid[1]
+    state[name] = resample_abs_pos_embed(state[name], new_size=list(grid), num_prefix_tokens=prefix)
+
+
+def _check_fit(model: str, path: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    missing = [name for name in wanted if name not in state]
+    surplus = [name for name in state if name not in wanted]
+    shapes = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    if not (missing or surplus or shapes):
+        return
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} missing (first: {missing[0]})")
+    if surplus:
+        parts.append(f"{len(surplus)} unexpected (first: {surplus[0]})")
+    if shapes:
+        got, want = tuple(state[shapes[0]].shape), tuple(wanted[shapes[0]].shape)
+        parts.append(f"{len(shapes)} wrong shape (first: {shapes[0]} {got} instead of {want})")
+    raise MissingDataError(f"{model}: {path} does not fit: {', '.join(parts)}. Wrong file or revision?")

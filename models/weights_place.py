@@ -1,0 +1,124 @@
+"""Where a weights file lies: named in an option, in a mirror, in the cache, or on the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.errors import MissingDataError
+from harness.specs import WeightsSpec
+from harness.types import BuildContext
+
+_HUB = "hf-hub:"
+_TORCHVISION = "torchvision:"
+
+
+def find_weights(context: BuildContext) -> Path:
+    """Return the weights file of a card: option ``weights``, then ``--data-dir``, then the cache, then the hub.
+
+    Raises:
+        MissingDataError: it is nowhere, gated or refused; says every place searched and what to do.
+    """
+    chosen = context.options.get("weights")
+    if chosen is not None:
+        path = Path(chosen).expanduser()
+        if not path.is_file():
+            raise MissingDataError(f"{context.card.name},weights={chosen}: no such file")
+        return path
+    spec = context.card.weights
+    if spec is None:
+        raise MissingDataError(
+            f"{context.card.name}: has no published weights: pass {context.card.name},weights=FILE, "
+            f"or use untrained:{context.card.name}"
+        )
+    local = next((place for place in local_places(spec, context) if place.is_file()), None)
+    return local or _from_hub(spec, context)
+
+
+def local_places(spec: WeightsSpec, context: BuildContext) -> list[Path]:
+    """List the files under the data folders that would be taken, best first."""
+    owner = spec.source.removeprefix(_HUB)
+    names = spec.paths or [f"{owner}/{file}" for file in spec.files]
+    return [folder / name for folder in context.data_dirs for name in names]
+
+
+def _from_hub(spec: WeightsSpec, context: BuildContext) -> Path:
+    if spec.source.startswith(_TORCHVISION):
+        return _from_torchvision(spec, context)
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+
+    repository = spec.source.removeprefix(_HUB)
+    problem = "not asked (--offline)" if context.offline else ""
+    for file in spec.files:
+        try:
+            return Path(
+                huggingface_hub.hf_hub_download(
+                    repository,
+                    file,
+                    revision=spec.revision,
+                    cache_dir=context.cache / "huggingface",
+                    local_files_only=context.offline,
+                )
+            )
+        except GatedRepoError:
+            raise MissingDataError(_explain_gated(spec, context)) from None
+        except LocalEntryNotFoundError as error:
+            problem = problem or _first_line(error)
+        except EntryNotFoundError:
+            problem = problem or f"the repository has no {file}"
+        except (HfHubHTTPError, OSError) as error:
+            problem = problem or _first_line(error)
+    if context.card.access.gated != "no":
+        raise MissingDataError(_explain_gated(spec, context))
+    raise MissingDataError(_explain_absent(spec, context, problem))
+
+
+def _from_torchvision(spec: WeightsSpec, context: BuildContext) -> Path:
+    """Take the file from torchvision's own list of weights, by its name."""
+    file = spec.source.removeprefix(_TORCHVISION)
+    target = context.cache / "torchvision" / file
+    if target.is_file():
+        return target
+    problem = "not asked (--offline)"
+    if not context.offline:
+        from torch.hub import download_url_to_file
+        from torchvision.models import get_model_weights
+
+        url = next(one.url for one in get_model_weights(context.card.arch or "") if one.url.endswith(file))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            download_url_to_file(url, str(target), hash_prefix=spec.sha256, progress=False)
+        except (OSError, RuntimeError) as error:
+            problem = _first_line(error)
+        else:
+            return target
+    raise MissingDataError(_explain_absent(spec, context, problem))
+
+
+def _explain_absent(spec: WeightsSpec, context: BuildContext, problem: str) -> str:
+    name = context.card.name
+    places = [str(place) for place in local_places(spec, context)] or ["no --data-dir given"]
+    example = (spec.paths or [f"{spec.source.removeprefix(_HUB)}/{spec.files[0]}"])[0]
+    size = f"{spec.size_gb:g} GB, " if spec.size_gb else ""
+    return (
+        f"{name}: weights not found ({', '.join([*places, str(context.cache)])}; download: {problem}). Put "
+        f"{spec.files[0]} of {spec.source} at DIR/{example} and pass --data-dir DIR, pass {name},weights=PATH, or run "
+        f"without --offline to download it ({size}licence {context.card.access.licence or 'unknown'}). "
+        f"untrained:{name} runs without weights."
+    )
+
+
+def _explain_gated(spec: WeightsSpec, context: BuildContext) -> str:
+    name, repository = context.card.name, spec.source.removeprefix(_HUB)
+    gated, licence = context.card.access.gated, context.card.access.licence or "unknown"
+    return (
+        f"{name}: weights are gated ({gated}). Licence: {licence}. Accept the terms on the model page of {repository} "
+        f"on Hugging Face, log in (hf auth login), and rerun; or place {spec.files[0]} at "
+        f"DIR/{repository}/{spec.files[0]} and pass --data-dir DIR, or use {name},weights=PATH. "
+        f"Results from its untrained twin: untrained:{name}. Precomputed vectors: embeddings:PATH."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
