@@ -16,6 +16,12 @@ from harness.tasks.expression import ExpressionFold
 from harness.tasks.protocols.expression_params import Params
 from harness.tasks.protocols.expression_regression import PROTOCOL
 from places import SHARED, needs_shared
+from scipy.stats import pearsonr
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from harness.errors import UsageError
 from harness.types import DataContext, Embeddings, Evaluation
@@ -90,7 +96,17 @@ def assert_agrees(evaluation: Evaluation, run: dict[str, Any], per_gene: float, 
 
 
 EXACT = {"per_gene": 2e-3, "fold_mean": 4e-4}  # the original's iterative ridge solver stops early
-PARITY = {"per_gene": 1e-6, "fold_mean": 1e-6}
+# The original computes in float32 and stops its solver early, so its own scores differ between the kernels that
+# OpenBLAS chooses for a processor: up to 8e-4 a gene and 5e-5 a fold among the five kernels tried. The oracles come
+# from a Haswell-class kernel, where ours agree to 1e-6.
+_SAME_KERNEL = all(
+    library.get("architecture") in ("Haswell", "Zen")
+    for library in threadpool_info()
+    if library["internal_api"] == "openblas"
+)
+PARITY = {"per_gene": 1e-6, "fold_mean": 1e-6} if _SAME_KERNEL else {"per_gene": 1e-3, "fold_mean": 1e-4}
+ERRORS_RTOL = 1e-4 if _SAME_KERNEL else 5e-3
+"""Squared errors move by the float32 rounding of the scores even on one kernel."""
 RUNS = [
     ("base_exact_pca", "pca256_ridge", {}),
     ("base_exact_pca", "raw_ridge", {"pca": {"components": None}}),
@@ -111,7 +127,7 @@ def test_exact_solver_agrees_with_the_original(variant: str, run: str, params: d
 
 @pytest.mark.parametrize(("variant", "run", "params"), RUNS)
 def test_preset_hest_repeats_the_original(variant: str, run: str, params: dict[str, Any]) -> None:
-    """Under the preset hest every gene agrees to 1e-6, squared errors and R2 included."""
+    """Under the preset hest every gene agrees (to 1e-6 on the oracle's kernel), squared errors and R2 included."""
     table, features, runs = load_table(variant, log="nolog" not in run)
     evaluation = evaluate(table, features, preset="hest", **params)
     assert_agrees(evaluation, runs[run], **PARITY)
@@ -121,9 +137,36 @@ def test_preset_hest_repeats_the_original(variant: str, run: str, params: dict[s
             want = np.array(values[key], dtype=object)
             finite = np.array([isinstance(value, float) for value in want]) & ~np.isnan(found)
             assert finite.sum() >= 49
-            np.testing.assert_allclose(
-                found[finite], want[finite].astype(float), rtol=1e-4
-            )  # mse moves by the scores' float32 rounding
+            np.testing.assert_allclose(found[finite], want[finite].astype(float), rtol=ERRORS_RTOL)
+
+
+@pytest.mark.parametrize(("variant", "run", "params"), RUNS)
+def test_preset_hest_is_the_recipe_of_the_original(variant: str, run: str, params: dict[str, Any]) -> None:
+    """Scikit-learn called as the original calls it gives the same PCC to 1e-9, whatever the processor."""
+    table, features, _ = load_table(variant, log="nolog" not in run)
+    units = evaluate(table, features, preset="hest", **params).units["pcc"]
+    components = params.get("pca", {"components": 256})["components"]
+    with threadpool_limits(2):
+        for fold in table.folds:
+            want = recipe_of_the_original(features.astype(np.float32), table.targets, fold, components)
+            np.testing.assert_allclose(units.value[units.fold == fold.number], want, atol=1e-9)
+
+
+def recipe_of_the_original(features: np.ndarray, targets: np.ndarray, fold: ExpressionFold, components: int | None):
+    """Scale, reduce, regress by the iterative solver, and correlate: one value a gene, NaN for a constant one."""
+    train, test = features[fold.train], features[fold.test]
+    if components is not None:
+        pipeline = make_pipeline(StandardScaler(), PCA(n_components=components, random_state=1))
+        train = pipeline.fit_transform(train).astype(np.float32).astype(np.float64)
+        test = pipeline.transform(test).astype(np.float32).astype(np.float64)
+    alpha = 100 / (train.shape[1] * targets.shape[1])
+    ridge = Ridge(alpha=alpha, solver="lsqr", max_iter=1000, fit_intercept=False, random_state=1)
+    predicted, truth = ridge.fit(train, targets[fold.train]).predict(test), targets[fold.test]
+    constant = np.ptp(truth, axis=0) == 0
+    return [
+        np.nan if constant[gene] else pearsonr(truth[:, gene], predicted[:, gene]).statistic
+        for gene in range(truth.shape[1])
+    ]
 
 
 def test_preset_hest_names_the_solver_that_ran() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Any
 
 import click
 
@@ -76,15 +75,13 @@ def group(ctx: click.Context) -> None:
     ctx.default_map = {"eval": load_settings().values_for_click()}
 
 
-def main(arguments: list[str] | None = None) -> Any:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code that ``harness.errors`` gives each failure."""
     try:
-        group.main(arguments, prog_name="harness", standalone_mode=False)
+        code = group.main(arguments, prog_name="harness", standalone_mode=False)
     except HarnessError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -103,3 +100,5 @@ def main(arguments: list[str] | None = None) -> Any:
             err=True,
         )
         sys.exit(1)
+    if isinstance(code, int) and code:  # click returns the code of an Exit instead of raising it
+        sys.exit(code)

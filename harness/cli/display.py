@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -57,7 +58,14 @@ def plain_table(*headers: str, title: str | None = None, right: tuple[int, ...] 
     return table
 
 
+def table_width() -> int:
+    """Return the columns of the terminal; where there is none, those of the variable COLUMNS, or 120."""
+    if sys.stdout.isatty():
+        return Console().width
+    wanted = os.environ.get("COLUMNS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else 120
+
+
 def show(table: Table) -> None:
-    """Print a table on stdout as wide as the terminal, or 120 columns where there is none."""
-    width = None if sys.stdout.isatty() else 120
-    Console(file=sys.stdout, width=width, highlight=False).print(table, markup=False)
+    """Print a table on stdout no wider than the terminal."""
+    Console(file=sys.stdout, width=table_width(), highlight=False).print(table, markup=False)

@@ -69,7 +69,7 @@ def list_models(family: str | None, *, as_json: bool) -> None:
     from harness.plugins import load_registry
 
     registry = load_registry()
-    table = plain_table("model", "family", "dim", "views", "stages", "licence", "gated", "from", right=(2,))
+    table = plain_table("model", "family", "dim", "views", "licence", "gated", "from", right=(2,))
     for name in sorted(registry.cards):
         card = registry.cards[name]
         if family and card.family != family:
@@ -83,7 +83,6 @@ def list_models(family: str | None, *, as_json: bool) -> None:
             card.family,
             "" if dim is None else str(dim),
             " ".join(card.views),
-            " ".join(card.stages),
             access.licence or "",
             "" if access.gated == "no" else access.gated,
             str(registry.origin("model", name)),

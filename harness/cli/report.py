@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import click
 
 from harness.board import Cell, Delta, Leaderboard
-from harness.cli.display import plain_table, show
+from harness.cli.display import plain_table, show, table_width
 from harness.errors import DamagedFileError
 from harness.plugins import Registry
 from harness.results import Result, load_result
 from harness.runner import RunReport
 
 _SHORT = {"is_baseline": "itself", "not_applicable": "n/a", "not_run": "not run", "undefined": "undefined"}
+_DELTA_WIDTH = 9
+"""Letters of the longest entry among them."""
+_GAP = 2
 
 
 def print_report(registry: Registry, report: RunReport, *, tables: bool) -> None:
@@ -63,21 +66,44 @@ def _print_task(registry: Registry, results: Sequence[Result], report: RunReport
     first = fresh[0].task
     baselines = list(dict.fromkeys(name for result in fresh for name in result.task.baselines))
     title = f"{first.name}: {first.primary}" + ("" if first.higher_is_better else " (lower is better)")
-    headers = ("model", "view", "score", "sd", *(f"Δ {name}" for name in baselines))
-    table = plain_table(*headers, title=title, right=tuple(range(2, len(headers))))
-    for result in fresh:
-        cell = _cell(board, result)
-        name = result.model_string + ("" if result.is_last_stage else f"@{result.stage}")
-        if cell is None:
-            value = result.headline.value
-            blanks = ["partial"] * len(baselines)
-            table.add_row(name, result.view, "undefined" if value is None else f"{value:.4f}", "", *blanks)
-            continue
-        deltas = {delta.vs: delta for delta in cell.deltas}
-        score = "undefined" if cell.score is None else f"{cell.score:.4f}"
-        table.add_row(name, result.view, score, spread(cell), *(_delta(deltas.get(vs)) for vs in baselines))
-    show(table)
+    rows = [_row(board, result, baselines) for result in fresh]
+    shown = ("model", "view", "score")
+    known = [[header, *(row[index] for row in rows)] for index, header in enumerate(shown)]
+    for columns in _columns_that_fit(known, baselines):
+        headers = (*shown, *(f"Δ\n{name}" for name in columns))
+        table = plain_table(*headers, title=title, right=tuple(range(3, len(headers))))
+        for row in rows:
+            table.add_row(*row[:3], *(row[3 + baselines.index(name)] for name in columns))
+        show(table)
+        title = "continued"
     _print_notes(fresh, report)
+
+
+def _row(board: Leaderboard | None, result: Result, baselines: Sequence[str]) -> list[str]:
+    """Return model, view, score with its spread, and one delta a baseline."""
+    name = result.model_string + ("" if result.is_last_stage else f"@{result.stage}")
+    cell = _cell(board, result)
+    if cell is None:  # a partial result: never merged, so no deltas
+        value = result.headline.value
+        return [name, result.view, "undefined" if value is None else f"{value:.4f}", *["partial"] * len(baselines)]
+    deltas = {delta.vs: delta for delta in cell.deltas}
+    score = "undefined" if cell.score is None else f"{cell.score:.4f} {spread(cell)}".rstrip()
+    return [name, result.view, score, *(_delta(deltas.get(vs)) for vs in baselines)]
+
+
+def _columns_that_fit(known: Sequence[Sequence[str]], baselines: Sequence[str]) -> list[list[str]]:
+    """Spread the baselines over as many tables as it takes for none to be wider than the terminal."""
+    room = table_width() - sum(max(map(len, column)) + _GAP for column in known)
+    chunks: list[list[str]] = [[]]
+    left = room
+    for name in baselines:
+        need = max(len(name), _DELTA_WIDTH) + _GAP
+        if need > left and chunks[-1]:
+            chunks.append([])
+            left = room
+        chunks[-1].append(name)
+        left -= need
+    return chunks
 
 
 def _print_notes(fresh: Sequence[Result], report: RunReport) -> None:
@@ -88,7 +114,7 @@ def _print_notes(fresh: Sequence[Result], report: RunReport) -> None:
     if undefined:
         click.echo(f"{undefined} undefined units were left out of the means; the files say which.")
     for result in fresh:
-        if result.diagnostics.get("collapsed"):
+        if result.diagnostics.get("collapsed") and result.model.family != "hand-crafted":  # a count has no direction
             click.echo(f"note: {result.model_string}: its embeddings are nearly constant (collapsed).")
     for note in dict.fromkeys(note for result in fresh for note in result.notes):
         click.echo(f"note: {note}")

@@ -62,7 +62,7 @@ def limited(params: Params, limit: int) -> PerClass:
 
     Example:
         >>> limited(Params(), 240)
-        PerClass(train=4, val=1, test=4)
+        PerClass(train=4, val=1, test=3)
     """
     full, cost, classes = params.per_class, params.augmented_copies, len(params.classes)
     least = cost * _LEAST.train + _LEAST.val + _LEAST.test

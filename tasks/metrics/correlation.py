@@ -34,7 +34,7 @@ def pearson(target: NDArray[np.floating], prediction: NDArray[np.floating]) -> N
         (g,) float64 in -1 .. 1, 1 best; NaN where a column of either is constant.
 
     Example:
-        >>> pearson(np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [3.0], [2.0]])).tolist()
+        >>> pearson(np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [3.0], [2.0]])).round(6).tolist()
         [0.5]
     """
     undefined = is_constant(target) | is_constant(prediction)
