@@ -105,7 +105,7 @@ _SAME_KERNEL = all(
     if library["internal_api"] == "openblas"
 )
 PARITY = {"per_gene": 1e-6, "fold_mean": 1e-6} if _SAME_KERNEL else {"per_gene": 1e-3, "fold_mean": 1e-4}
-ERRORS_RTOL = 1e-4 if _SAME_KERNEL else 5e-3
+ERRORS_RTOL = 1e-4 if _SAME_KERNEL else 5e-2
 """Squared errors move by the float32 rounding of the scores even on one kernel."""
 RUNS = [
     ("base_exact_pca", "pca256_ridge", {}),
