@@ -7,6 +7,7 @@ without trusting anything else, and files appear by renaming, so that a killed r
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -163,6 +164,8 @@ class Entry:
             self.fs.pipe_file(draft, content)
             self.fs.mv(draft, f"{self.path}/{name}")
         except OSError as error:
+            with contextlib.suppress(OSError):  # half a file would only fill a full disk
+                self.fs.rm_file(draft)
             raise CannotWriteError(
                 f"{self.path}/{name}: cannot be written ({error.strerror or error}); finished shards are kept: "
                 "free some space or choose another folder with --store, then run the same command again"

@@ -1,10 +1,11 @@
-"""Tiny data sets in the layout of hest-bench, written to a temporary folder."""
+"""Tiny data sets in the layout of hest-bench, written to a temporary folder, and ways to damage them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,13 +13,33 @@ import h5py
 import numpy as np
 from harness.tasks.datasets.hest import READER, Params, Source
 from harness.tasks.datasets.hest_dataset import HestDataset
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from harness.types import DataContext
 
 BENCH = "owner/bench"
 UM_PER_PX = 0.7
+HALF = 112 / UM_PER_PX / 2
+"""Half the side of a patch in slide pixels."""
+SPEC = f"""\
+name: tiny
+title: Tiny tissue
+domain: histology
+licence: CC0
+source: {{reader: hest, bench: {BENCH}, folder: TASK}}
+input: {{views: [image], um_per_px: 0.5}}
+protocol: {{name: expression-regression, params: {{}}}}
+metrics:
+  - {{name: pcc, primary: true, chance: 0, ceiling: 1}}
+  - {{name: pcc_per_sample, chance: 0, ceiling: 1}}
+  - {{name: mse, higher_is_better: false}}
+  - {{name: r2, ceiling: 1}}
+inference: {{unit: gene, cluster: co-expression module}}
+baselines: []
+"""
 Storage = Literal["dense", "csr", "csc"]
+Attributes = Literal["new", "old", "none"]
+"""How a patch file states the pixel size: ``pixel_size``, ``factor`` as in older files, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +59,38 @@ class Tree:
         """The task folder."""
         return self.root / BENCH / self.folder
 
+    @property
+    def genes_file(self) -> Path:
+        """The gene list."""
+        return self.task / "var_50genes.json"
+
+    def patches(self, section: str) -> Path:
+        """The patch file of a section."""
+        return self.task / f"patches/{section}.h5"
+
+    def adata(self, section: str) -> Path:
+        """The h5ad file of a section."""
+        return self.task / f"adata/{section}.h5ad"
+
+    def split(self, side: str, fold: int) -> Path:
+        """A split file."""
+        return self.task / f"splits/{side}_{fold}.csv"
+
     def open(self, limit: int | None = None, **params: str) -> HestDataset:
         """Open the task as it is on disk now."""
         context = DataContext(data_dirs=(self.root,), cache=self.root / "cache", offline=True, limit=limit)
         return READER.open(None, Source(bench=BENCH, folder=self.folder), Params(**params), context)
+
+    def copy(self, root: Path) -> Tree:
+        """Copy all files to another data folder."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        return replace(self, root=root)
+
+    def write_spec(self) -> Path:
+        """Write a task spec that names this tree."""
+        path = self.root / "tiny.yaml"
+        path.write_text(SPEC)
+        return path
 
 
 def write_tree(
@@ -51,26 +100,32 @@ def write_tree(
     storage: Sequence[Storage] = ("dense", "csr", "csc"),
     seed: int = 0,
     planar: bool = True,
+    attributes: Attributes = "new",
+    numbers: DTypeLike | None = None,
 ) -> Tree:
-    """Write sections A, B, C, … with leave-one-section-out folds; spots shuffled, with extra spots and genes."""
+    """Write sections A, B, C, … with leave-one-section-out folds; spots shuffled, with extra spots and genes.
+
+    ``numbers`` is the type of the stored counts; by default uint16 in dense arrays and float32 in sparse ones.
+    """
     rng = np.random.default_rng(seed)
     names = tuple("ABCDEFGH"[: len(sizes)])
     genes = tuple(f"G{index:02d}" for index in range(n_genes))
     tree = Tree(root, "TASK", genes, names, {}, {})
     for name in ("patches", "adata", "splits"):
         (tree.task / name).mkdir(parents=True)
-    (tree.task / "var_50genes.json").write_text(json.dumps({"genes": list(genes)}))
+    tree.genes_file.write_text(json.dumps({"genes": list(genes)}))
     for index, (name, size) in enumerate(zip(names, sizes, strict=True)):
         barcodes = [f"{row:03d}x{name}" for row in range(size)]
         corners = rng.integers(0, 5000, (size, 2))
-        images = rng.integers(0, 256, (size, 224, 224, 3), dtype=np.uint8)
+        images = rng.integers(0, 56, (size, 224, 224, 3), dtype=np.uint8)
+        images += rng.integers(0, 200, (size, 1, 1, 3), dtype=np.uint8)
         tree.images[name] = images
         tree.counts[name] = rng.poisson(3.0, (size, n_genes))
-        write_patches(tree.task / f"patches/{name}.h5", barcodes, corners, images, planar=planar)
-        _write_shuffled(tree, name, barcodes, corners, storage[index % len(storage)], rng)
+        write_patches(tree.patches(name), barcodes, corners, images, planar=planar, attributes=attributes)
+        _write_shuffled(tree, name, barcodes, corners, storage[index % len(storage)], numbers, rng)
     for fold, test in enumerate(names):
-        write_split(tree.task / f"splits/train_{fold}.csv", [name for name in names if name != test])
-        write_split(tree.task / f"splits/test_{fold}.csv", [test])
+        write_split(tree.split("train", fold), [name for name in names if name != test])
+        write_split(tree.split("test", fold), [test])
     return tree
 
 
@@ -81,15 +136,27 @@ def write_split(path: Path, names: Sequence[str], up: str = "") -> None:
 
 
 def write_patches(
-    path: Path, barcodes: Sequence[str], corners: NDArray[np.int64], images: NDArray[np.uint8], *, planar: bool = True
+    path: Path,
+    barcodes: Sequence[str],
+    corners: NDArray[np.int64],
+    images: NDArray[np.uint8],
+    *,
+    planar: bool = True,
+    attributes: Attributes = "new",
 ) -> None:
     """Write a patch file with compressed chunks of one channel, or of whole patches."""
     with h5py.File(path, "w") as file:
         file["barcode"] = np.array([[name.encode()] for name in barcodes])
         file["coords"] = corners
-        chunks = (4, 224, 224, 1) if planar else (1, 224, 224, 3)
+        chunks = (min(4, len(images)), 224, 224, 1) if planar else (1, 224, 224, 3)
         data = file.create_dataset("img", data=images, chunks=chunks, compression="gzip", compression_opts=1)
-        data.attrs["pixel_size"] = UM_PER_PX
+        side = round(2 * HALF)
+        stated = {
+            "new": {"patch_size_src": side, "patch_size_target": 224, "pixel_size": UM_PER_PX},
+            "old": {"patch_size": side, "factor": 0.5 / UM_PER_PX},
+            "none": {},
+        }
+        data.attrs.update(stated[attributes])
 
 
 def write_h5ad(
@@ -112,11 +179,54 @@ def write_h5ad(
             file["X"] = counts
             file["X"].attrs["encoding-type"] = "array"
             return
-        matrix = (csr_matrix if storage == "csr" else csc_matrix)(counts.astype(np.float32))
+        matrix = (csr_matrix if storage == "csr" else csc_matrix)(counts)
         group = file.create_group("X")
         group.attrs.update({"encoding-type": f"{storage}_matrix", "shape": np.array(counts.shape)})
         for part in ("data", "indices", "indptr"):
             group[part] = getattr(matrix, part)
+
+
+def cut(path: Path) -> None:
+    """Keep the first half of a file, as after a copy that broke off."""
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def drop(path: Path, name: str) -> None:
+    """Delete a dataset or group of an HDF5 file."""
+    with h5py.File(path, "r+") as file:
+        del file[name]
+
+
+def alter(path: Path, name: str, change: Callable[[NDArray], object]) -> None:
+    """Replace a dataset of an HDF5 file by what ``change`` makes of its content; attributes stay."""
+    with h5py.File(path, "r+") as file:
+        attributes, new = dict(file[name].attrs), change(file[name][()])
+        del file[name]
+        file[name] = new
+        file[name].attrs.update(attributes)
+
+
+def rename(path: Path, name: str, old: str, new: str) -> None:
+    """Replace one text in a dataset of texts."""
+
+    def change(texts: NDArray) -> NDArray:
+        assert old.encode() in texts
+        return np.where(texts == old.encode(), new.encode(), texts).astype(object)
+
+    alter(path, name, change)
+
+
+def set_attribute(path: Path, name: str, key: str, value: object) -> None:
+    """Set an attribute of a dataset or group."""
+    with h5py.File(path, "r+") as file:
+        file[name].attrs[key] = value
+
+
+def set_counts(path: Path, gene: str, value: float | Sequence[float]) -> None:
+    """Overwrite the counts of a gene in a dense h5ad file, in the order of the file's spots."""
+    with h5py.File(path, "r+") as file:
+        file["X"][:, list(file["var/_index"][()]).index(gene.encode())] = value
 
 
 def _write_shuffled(
@@ -125,6 +235,7 @@ def _write_shuffled(
     barcodes: Sequence[str],
     corners: NDArray[np.int64],
     storage: Storage,
+    numbers: DTypeLike | None,
     rng: np.random.Generator,
 ) -> None:
     spots = [*barcodes, "900xX", "901xX"]
@@ -132,14 +243,14 @@ def _write_shuffled(
     counts = rng.poisson(3.0, (len(spots), len(genes)))
     counts[: len(barcodes), : len(tree.genes)] = tree.counts[name]
     centres = np.zeros((len(spots), 2))
-    centres[: len(barcodes)] = corners + 56 / UM_PER_PX + rng.random(corners.shape)
+    centres[: len(barcodes)] = corners + int(HALF) + rng.random(corners.shape)
     rows, columns = rng.permutation(len(spots)), rng.permutation(len(genes))
-    stored = counts[np.ix_(rows, columns)].astype(np.uint16 if storage == "dense" else np.float32)
+    default = np.uint16 if storage == "dense" else np.float32
     write_h5ad(
-        tree.task / f"adata/{name}.h5ad",
+        tree.adata(name),
         [spots[row] for row in rows],
         [genes[column] for column in columns],
-        stored,
+        counts[np.ix_(rows, columns)].astype(numbers or default),
         centres[rows],
         storage,
     )

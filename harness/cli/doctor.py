@@ -31,9 +31,16 @@ def doctor() -> None:
     for key, name in KEYS.items():
         known = settings.chosen.get(key)
         value = known.value if known else getattr(defaults, name) if name != "store" else defaults.store_root
-        table.add_row(key, str(value), known.origin if known else "default")
+        table.add_row(key, _say(value), known.origin if known else "default")
     show(table)
     click.echo("settings are read from, weakest first: " + ", ".join(str(path) for path in settings_files()))
     click.echo(f"\nBroken: {len(registry.broken) or 'nothing'}")
     for broken in registry.broken:
         click.echo(f"  {broken}")
+
+
+def _say(value: object) -> str:
+    """Write a value as it would be typed."""
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(str, value)) or "none"
+    return "auto" if value is None else str(value)

@@ -30,8 +30,17 @@ def print_report(registry: Registry, report: RunReport, *, tables: bool) -> None
         click.echo(f"embedded a share of {share}: no result; run without --shard when all shares are done", err=True)
     for mismatch in report.mismatches:
         click.echo(f"skipped: {mismatch}", err=True)
+    for error, titles in _by_message(report):
+        also = f"\n  the same for {', '.join(titles[1:])}" if len(titles) > 1 else ""
+        click.echo(f"error: {titles[0]}: {error}{also}", err=True)
+
+
+def _by_message(report: RunReport) -> list[tuple[str, list[str]]]:
+    """Group failures that say the same, such as data that no model of a task could read."""
+    groups: dict[str, list[str]] = {}
     for title, error in report.failures:
-        click.echo(f"error: {title}: {error}", err=True)
+        groups.setdefault(str(error), []).append(title)
+    return list(groups.items())
 
 
 def spread(cell: Cell) -> str:

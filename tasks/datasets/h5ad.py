@@ -42,14 +42,14 @@ def open_h5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading; whatever h5py cannot read inside the block is a damaged file.
 
     Raises:
-        DamagedFileError: not HDF5, truncated, or a dataset is missing.
+        DamagedFileError: not HDF5, truncated, or a dataset is missing or not of the kind that is read.
     """
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # the last two: text, number formats
         raise DamagedFileError(f"{path}: not a readable HDF5 file ({error}); copy or download it again") from error
 
 
@@ -92,12 +92,18 @@ def read_spots(path: Path) -> Spots:
     """Read names and positions.
 
     Raises:
-        DamagedFileError: unreadable, a part is missing, or a barcode or gene stands twice.
+        DamagedFileError: unreadable, a part is missing or of another shape, or a barcode stands twice.
     """
     with open_h5(path) as file:
         names, genes = _read_index(file, "obs"), _read_index(file, "var")
-        centres = np.asarray(file["obsm/spatial"], dtype=np.float64)[:, :2] if "obsm/spatial" in file else None
+        centres = np.asarray(file["obsm/spatial"], dtype=np.float64) if "obsm/spatial" in file else None
     refuse_twins(path, "obs_names", names)
+    if centres is not None:
+        if centres.ndim != 2 or len(centres) != len(names) or centres.shape[1] < 2:
+            raise DamagedFileError(
+                f"{path}: obsm/spatial: expected x and y of {len(names)} spots, found the shape {centres.shape}"
+            )
+        centres = centres[:, :2]
     return Spots(path, names, genes, centres)
 
 
@@ -107,7 +113,7 @@ def iterate_counts(spots: Spots) -> Iterator[tuple[slice, NDArray[np.generic]]]:
     Reads dense arrays, CSR and CSC.
 
     Raises:
-        DamagedFileError: ``X`` is missing, of another encoding, or of another shape than the names.
+        DamagedFileError: ``X`` is missing, not numbers, of another encoding, or of another shape than the names.
     """
     import h5py
 
@@ -119,6 +125,8 @@ def iterate_counts(spots: Spots) -> Iterator[tuple[slice, NDArray[np.generic]]]:
         rows = stored if isinstance(stored, h5py.Dataset) else _read_sparse(stored, spots.path)
         if tuple(rows.shape) != shape:
             raise DamagedFileError(f"{spots.path}: X: expected {shape} (obs x var), found {tuple(rows.shape)}")
+        if rows.dtype.kind not in "biuf":
+            raise DamagedFileError(f"{spots.path}: X: expected numbers, found {rows.dtype}")
         for start in range(0, shape[0], _BLOCK):
             part = slice(start, min(start + _BLOCK, shape[0]))
             block = rows[part]
@@ -134,7 +142,9 @@ def _read_sparse(group: h5py.Group, path: Path):  # type: ignore[no-untyped-def]
         raise DamagedFileError(f"{path}: X: expected a dense array, csr_matrix or csc_matrix, found {encoding!r}")
     try:
         parts = tuple(np.asarray(group[name]) for name in ("data", "indices", "indptr"))
-        return kind(parts, shape=tuple(int(size) for size in group.attrs["shape"])).tocsr()
+        matrix = kind(parts, shape=tuple(int(size) for size in group.attrs["shape"]))
+        matrix.check_format(full_check=True)  # an index out of range would write beyond the dense block
+        return matrix.tocsr()
     except ValueError as error:
         raise DamagedFileError(f"{path}: X: not a valid {encoding} ({error})") from error
 

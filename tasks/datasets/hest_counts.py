@@ -163,12 +163,11 @@ def check_counts(block: NDArray[np.generic], spots: Spots, start: int, *, raw: b
     values = block.astype(np.float64, copy=False)
     checks = [("not finite", ~np.isfinite(values))]
     if raw:
+        with np.errstate(invalid="ignore"):  # infinities are refused above
+            fraction = np.abs(values - np.rint(values))
         checks += [
             ("negative", values < 0),
-            (
-                "not a whole number (already normalised? then set normalize: none)",
-                np.abs(values - np.rint(values)) > _WHOLE,
-            ),
+            ("not a whole number (already normalised? then set normalize: none)", fraction > _WHOLE),
         ]
     for problem, bad in checks:
         if bad.any():

@@ -52,7 +52,7 @@ def read_patch_file(path: Path) -> PatchFile:
         barcodes = read_text(read_dataset(file, "barcode"))
         corners = np.asarray(read_dataset(file, "coords"), dtype=np.float64)
         images = read_dataset(file, "img") if "img" in file else None
-        um_per_px = None if images is None else _pixel_size(images)
+        um_per_px = None if images is None else _pixel_size(path, images)
         if images is not None:
             _check_shape(path, "img", images.shape, (len(barcodes), SIDE, SIDE, 3))
             if images.dtype != np.uint8:
@@ -135,12 +135,14 @@ def _read_rows(images: h5py.Dataset, rows: NDArray[np.int64], out: NDArray[np.ui
         out[:] = images[chosen].transpose(0, 3, 1, 2)
 
 
-def _pixel_size(images: h5py.Dataset) -> float | None:
-    if "pixel_size" in images.attrs:
-        return float(images.attrs["pixel_size"])
-    if "factor" in images.attrs:  # older files: 0.5 um/px over the pixel size
-        return 0.5 / float(images.attrs["factor"])
-    return None
+def _pixel_size(path: Path, images: h5py.Dataset) -> float | None:
+    name = next((name for name in ("pixel_size", "factor") if name in images.attrs), None)
+    if name is None:
+        return None
+    value = float(images.attrs[name])
+    if not 0 < value < np.inf:
+        raise DamagedFileError(f"{path}: img: attribute {name}: expected a positive number, found {value}")
+    return value if name == "pixel_size" else 0.5 / value  # older files: 0.5 um/px over the pixel size
 
 
 def _check_shape(path: Path, name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -115,8 +116,8 @@ def _read_table(path: Path, repository: Repository, folder: str) -> list[Section
         places.append(
             SectionPlace(
                 name,
-                resolve(repository, f"{folder}/{patches}", where),
-                resolve(repository, f"{folder}/{expression}", where),
+                resolve(repository, posixpath.join(folder, patches), where),
+                resolve(repository, posixpath.join(folder, expression), where),
             )
         )
     return places

@@ -76,7 +76,7 @@ def _in_mirrors(repository: Repository, path: str, context: DataContext) -> Path
 
 def _download(repository: Repository, path: str, context: DataContext, *, folder: bool) -> Path:
     import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
     cache = context.cache / "huggingface"
     try:
@@ -103,8 +103,9 @@ def _download(repository: Repository, path: str, context: DataContext, *, folder
                 local_files_only=context.offline,
             )
         )
-    except (HfHubHTTPError, EntryNotFoundError, OSError) as error:
-        reason = "not asked (--offline)" if context.offline else str(error).strip().splitlines()[0]
+    except (HfHubHTTPError, EntryNotFoundError, HFValidationError, OSError) as error:
+        told = str(error).strip() or type(error).__name__
+        reason = "not asked (--offline)" if context.offline else told.splitlines()[0]
         raise MissingDataError(_explain(repository, path, context, cache, reason)) from None
 
 
