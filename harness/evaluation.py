@@ -19,6 +19,7 @@ from harness.results import FieldValue
 from harness.scoring import combine, score
 from harness.store import Store
 from harness.types import BuildContext, Dataset, Embeddings, Progress
+from harness.writing import Claim, refuse_others
 
 _BATCH = {"cpu": 32, "mps": 64, "cuda": 128}
 """Samples a call of the model, by device: part of the rule, never of a timing."""
@@ -47,6 +48,9 @@ def evaluate_pairing(
     """Embed, score and describe: one result a stage (none when only a share of the store was embedded)."""
     context = place_model(registry, pairing.model, pairing.view, pairing.task.spec.input, options)
     identity = identify(pairing.model, context)
+    if options.output is not None and options.share is None:
+        claim = Claim(pairing.task.spec_hash, dataset.data_hash, identity.digest, _status(options))
+        refuse_others(options.output, pairing, claim)
     seeds = tuple(options.seeds) if pairing.model.random else (0,)
     store = Store(options.store_root)
     by_stage: dict[str, list[Embeddings]] = {stage: [] for stage in pairing.stages}
@@ -95,8 +99,11 @@ def _outcome(registry: Registry, made: Making, sets: Sequence[Embeddings], optio
     scored = score(made.pairing, made.dataset, sets)
     diagnostics = _diagnose(registry, sets, options) | scored.diagnostics
     seconds = time.perf_counter() - started
-    status: Literal["ok", "partial"] = "ok" if options.limit is None else "partial"
-    return describe(made, sets, replace(scored, diagnostics=diagnostics), status, seconds)
+    return describe(made, sets, replace(scored, diagnostics=diagnostics), _status(options), seconds)
+
+
+def _status(options: RunOptions) -> Literal["ok", "partial"]:
+    return "ok" if options.limit is None else "partial"
 
 
 def _diagnose(registry: Registry, sets: Sequence[Embeddings], options: RunOptions) -> dict[str, FieldValue]:

@@ -6,12 +6,37 @@ import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from harness.describe import Outcome
 from harness.errors import CannotWriteError, DamagedFileError
 from harness.match import Pairing
 from harness.modelstring import file_name
 from harness.results import Result, UnitBlock, UnitsFile, dump_result, load_result, write_atomically
+
+
+class Claim(NamedTuple):
+    """Whose result a file holds."""
+
+    spec: str | None
+    data: str | None
+    model: str
+    status: str
+
+    @classmethod
+    def of(cls, result: Result) -> Claim:
+        """Return the claim of a result."""
+        return cls(result.task.spec_hash, result.task.data_hash, result.model.identity, result.status)
+
+
+def refuse_others(output: Path, pairing: Pairing, claim: Claim) -> None:
+    """Check before any work that no file of the pairing holds a result of something else.
+
+    Raises:
+        CannotWriteError: naming the file and what differs.
+    """
+    for stage in pairing.stages:
+        _refuse_other(result_path(output, pairing, stage), claim)
 
 
 def result_path(output: Path, pairing: Pairing, stage: str) -> Path:
@@ -34,7 +59,7 @@ def write_outcome(outcome: Outcome, output: Path, pairing: Pairing) -> Path:
         CannotWriteError: the folder refuses, or a result of another spec, data set or model lies there.
     """
     path = result_path(output, pairing, outcome.result.stage)
-    _refuse_other(path, outcome.result)
+    _refuse_other(path, Claim.of(outcome.result))
     result = outcome.result
     if outcome.companions:
         content = units_table(outcome.companions)
@@ -77,18 +102,17 @@ _SCHEMA = {
 }  # fmt: skip
 
 
-def _refuse_other(path: Path, result: Result) -> None:
+def _refuse_other(path: Path, mine: Claim) -> None:
     if not path.exists():
         return
     try:
         known = load_result(path)
     except DamagedFileError:  # a broken file is no result: it is replaced
         return
-    mine = (result.task.spec_hash, result.task.data_hash, result.model.identity, result.status)
-    theirs = (known.task.spec_hash, known.task.data_hash, known.model.identity, known.status)
+    theirs = Claim.of(known)
     if mine != theirs:
-        names = ("spec", "data", "model", "status")
-        differs = ", ".join(name for name, a, b in zip(names, mine, theirs, strict=True) if a != b)
+        differs = ", ".join(name for name in Claim._fields if getattr(mine, name) != getattr(theirs, name))
+        hint = " (its card, options, weights, code or library versions have changed)" if "model" in differs else ""
         raise CannotWriteError(
-            f"{path}: holds a result of another {differs}; move it away, or choose another folder with --output"
+            f"{path}: holds a result of another {differs}{hint}; move it away, or choose another folder with --output"
         )

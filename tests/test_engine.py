@@ -197,10 +197,13 @@ def test_cheap_baselines_run_beside_the_model(world) -> None:
 
 
 def test_partial_results_say_so_and_do_not_replace_whole_ones(world) -> None:
-    """--limit marks the result, and refuses to overwrite a whole one."""
+    """--limit marks the result, and refuses to overwrite a whole one before anything is embedded."""
     world("toy-sum")
+    toy.CALLS.clear()
     report = world("toy-sum", limit=100)
     assert isinstance(report.failures[0][1], CannotWriteError)
+    assert "holds a result of another data, status" in str(report.failures[0][1])
+    assert toy.CALLS == []
     (result,) = world("toy-sum", limit=100, output=world.folder / "small").results
     assert result.status == "partial"
 
