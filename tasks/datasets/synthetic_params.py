@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from harness.specs import Number, Strict
 
@@ -152,15 +152,16 @@ class Params(Strict):
     """Side of the graph's picture in pixels."""
     classes: list[SampleClass] = Field(default_factory=_default_classes, min_length=2)
 
-    @model_validator(mode="after")
-    def _check_classes(self) -> Params:
-        ids = [kind.id for kind in self.classes]
+    @field_validator("classes")
+    @classmethod
+    def _check_classes(cls, classes: list[SampleClass], info: ValidationInfo) -> list[SampleClass]:
+        ids = [kind.id for kind in classes]
         if ids != sorted(set(ids)):
-            raise ValueError(f"classes: ids must rise without repeats, got {ids}")
-        if self.mean == "analytic":
-            for kind in self.classes:
+            raise ValueError(f"ids must rise without repeats, got {ids}")
+        if info.data.get("mean") == "analytic":
+            for kind in classes:
                 _check_analytic(kind)
-        return self
+        return classes
 
 
 def _check_analytic(kind: SampleClass) -> None:
@@ -169,10 +170,10 @@ def _check_analytic(kind: SampleClass) -> None:
     if discs is None or discs.n == 1:
         return
     if 2 * discs.distance * math.sin(math.pi / discs.n) < 2 * discs.radius:
-        raise ValueError(f"classes: discs of class {kind.id} overlap; give mean: numeric")
+        raise ValueError(f"discs of class {kind.id} overlap; give mean: numeric")
     centres = disc_circle(discs)
     if any(not discs.radius <= value <= 1 - discs.radius for centre in centres for value in centre):
-        raise ValueError(f"classes: discs of class {kind.id} leave the square; give mean: numeric")
+        raise ValueError(f"discs of class {kind.id} leave the square; give mean: numeric")
 
 
 def disc_circle(discs: Discs) -> list[tuple[float, float]]:

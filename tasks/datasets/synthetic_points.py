@@ -51,7 +51,7 @@ def draw_sample(params: Params, kind: SampleClass, key: Key) -> Points:
     Raises:
         UsageError: the parameters give no points, too few to be thinned, or points outside the square.
     """
-    points = _checked(draw_points(params, kind, key.stream()), key)
+    points = _checked(draw_points(params, kind, key.stream()), params, key)
     if not params.match_count:
         return points
     attempt = 0
@@ -59,10 +59,10 @@ def draw_sample(params: Params, kind: SampleClass, key: Key) -> Points:
         attempt += 1
         if attempt > _REDRAWS:
             raise UsageError(
-                f"synthetic sample {_name(key)}: protocol.params.match_points is {params.match_points}, but none of "
-                f"{_REDRAWS} draws has that many points; lower it or raise protocol.params.points"
+                f"synthetic sample {_name(params, key)}: protocol.params.match_points is {params.match_points}, but "
+                f"none of {_REDRAWS} draws has that many points; lower it or raise protocol.params.points"
             )
-        points = _checked(draw_points(params, kind, key.stream(_REDRAW, attempt)), key)
+        points = _checked(draw_points(params, kind, key.stream(_REDRAW, attempt)), params, key)
     kept = key.stream(_THINNING).choice(len(points), params.match_points, replace=False)
     return points[np.sort(kept)]
 
@@ -139,24 +139,28 @@ def _draw_poisson(params: Params, density: Landscape, rng: np.random.Generator) 
     """Thin a homogeneous Poisson process so that the expected count does not depend on the landscape."""
     mean = analytic_mean(density) if params.mean == "analytic" else numeric_mean(density, params.mean_grid)
     if mean <= 0:
-        raise UsageError(f"protocol.params: the density {density.kind} is 0 everywhere; give it a positive height")
+        raise UsageError(
+            f"protocol.params.landscapes: the density {density.kind} is 0 everywhere; give it a positive height"
+        )
     top = highest(density)
     total = int(rng.poisson(params.points * top / mean))
     points = rng.random((total, 2))
     return np.asarray(points[rng.random(total) * top < height(density, points)])
 
 
-def _checked(points: Points, key: Key) -> Points:
+def _checked(points: Points, params: Params, key: Key) -> Points:
     if len(points) == 0:
         raise UsageError(
-            f"synthetic sample {_name(key)} has no points; expected at least one: raise protocol.params.points"
+            f"synthetic sample {_name(params, key)} has no points; expected at least one: raise protocol.params.points"
         )
     if not ((points >= 0) & (points <= 1)).all():  # also false for NaN
         raise UsageError(
-            f"synthetic sample {_name(key)} has points outside the unit square; lower protocol.params.noise"
+            f"synthetic sample {_name(params, key)} has points outside the unit square; lower protocol.params.noise"
         )
     return points
 
 
-def _name(key: Key) -> str:
-    return f"(split key {key.split}, class {key.label}, index {key.index})"
+def _name(params: Params, key: Key) -> str:
+    """Return the sample's id."""
+    split = {number: name for name, number in params.split_keys}[key.split]
+    return f"{split}/{key.label:02d}/{key.index:04d}"

@@ -23,7 +23,7 @@ from .synthetic_points import Key, Points, augmentation_stream, draw_sample, rot
 VIEWS = ("graph_image", "points")
 SPLITS = ("train", "val", "test")
 _SAFE_FACTOR = 20
-"""A sample of at least 20 k expected points never has k or fewer (probability < 1e-30)."""
+"""Where one sample of a class has more than 20 k points, none has k or fewer (probability < 1e-30)."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,9 @@ class SyntheticDataset:
     def remarks(self) -> tuple[str, ...]:
         """Say how many samples have so few points that each is joined to all others."""
         k = self.params.neighbours
-        aim = self.params.match_points if self.params.match_count else self.params.points
-        if aim > _SAFE_FACTOR * k:
-            return ()
-        small = sum(len(self.points(row)) <= k for row in self.rows)
+        classes = range(len(self.params.classes))
+        doubtful = {label for label in classes if len(self.points(Row("train", label, 0, 0))) <= _SAFE_FACTOR * k}
+        small = sum(len(self.points(row)) <= k for row in self.rows if row.label in doubtful)
         return (
             (f"{small} of {len(self.rows)} samples have at most k = {k} points; k is reduced there",) if small else ()
         )

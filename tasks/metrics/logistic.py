@@ -63,13 +63,14 @@ def fit_logistic(
 ) -> dict[float, LogisticFit]:
     """Minimise mean cross-entropy + penalty / 2 * (sum of squared weights) for each penalty; intercepts are free.
 
-    Equals scikit-learn's ``LogisticRegression(C=1 / (n * penalty))`` within the tolerance. The search runs along the
+    Equals scikit-learn's ``LogisticRegression(C=1 / (n * penalty))`` within the tolerance for three or more classes;
+    of two, scikit-learn penalises one difference of weights, which takes twice that C. The search runs along the
     principal axes of the features, each scaled by the curvature expected there: the minimum is the same, and
     correlated features need tens of steps instead of thousands. Penalties are taken from the largest to the smallest,
     each starting from the minimum of the one before.
 
     Args:
-        features: (n, D) float64, standardised.
+        features: (n, D) float64, finite; standardised, or penalties weigh on columns by their scale.
         labels: (n,) int64 in 0..n_classes-1.
         n_classes: K.
         penalties: different numbers > 0, on the scale of the mean cross-entropy.
@@ -79,18 +80,17 @@ def fit_logistic(
     Returns:
         penalty -> fit, largest penalty first.
     """
-    axes, variance = _principal_axes(features)
-    scores = features @ axes
-    unscaled = np.zeros((n_classes, len(variance) + 1))
+    axes = _principal_axes(features)
+    unscaled = np.zeros((n_classes, len(axes.square) + 1))
     fits: dict[float, LogisticFit] = {}
     for penalty in sorted(penalties, reverse=True):
-        curvature = np.append(np.sqrt(variance / n_classes + penalty), np.sqrt(1 / n_classes))
-        search = _Search(scores, labels, penalty, curvature)
-        both, gradient, iterations = search.run(unscaled * curvature, axes, tolerance, max_iterations)
+        curvature = np.append(np.sqrt(axes.square / n_classes + penalty), np.sqrt(1 / n_classes))
+        search = _Search(axes.scores, labels, penalty, curvature)
+        both, gradient, iterations = search.run(unscaled * curvature, axes.directions, tolerance, max_iterations)
         unscaled = both / curvature
         steepest = float(np.abs(gradient).max())
         fits[penalty] = LogisticFit(
-            unscaled[:, :-1] @ axes.T, unscaled[:, -1].copy(), iterations, steepest, steepest <= tolerance
+            unscaled[:, :-1] @ axes.directions.T, unscaled[:, -1].copy(), iterations, steepest, steepest <= tolerance
         )
     return fits
 
@@ -111,17 +111,35 @@ def predict(fit: LogisticFit, features: NDArray[np.floating], scaling: Scaling) 
     return np.asarray(scores.argmax(axis=1), dtype=np.int64)
 
 
-def _principal_axes(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return orthonormal axes (D, r) and mean squares (r,) of the features along them; null directions are left out.
+@dataclass(frozen=True)
+class _Axes:
+    """Principal axes: orthonormal directions (D, r), the features along them (n, r), and their mean squares (r,)."""
 
-    Along a direction in which all features are 0 the penalty keeps the weights at 0.
+    directions: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    square: NDArray[np.float64]
+
+
+def _principal_axes(features: NDArray[np.float64]) -> _Axes:
+    """Find the principal axes; null directions are left out.
+
+    Along a direction in which all features are 0 the penalty keeps the weights at 0. Mean squares are those of the
+    scores, not the eigenvalues: below 1e-16 of the largest these are rounding errors, while a direction that weak
+    beside another can still tell classes apart.
     """
     n, dim = features.shape
-    wide = dim > n
-    square, vectors = np.linalg.eigh((features @ features.T if wide else features.T @ features) / n)
-    kept = square > square[-1] * max(n, dim) * np.finfo(np.float64).eps
-    square, vectors = square[kept], vectors[:, kept]
-    return (features.T @ vectors / np.sqrt(square * n) if wide else vectors), square
+    if dim > n:  # all features lie in the span of n orthonormal directions
+        span, triangle = np.linalg.qr(features.T)
+        directions = span @ np.linalg.eigh(triangle @ triangle.T)[1]
+    else:
+        directions = np.linalg.eigh(features.T @ features)[1]
+    scores = features @ directions
+    square = np.einsum("ij,ij->j", scores, scores) / n
+    size = np.sqrt(square)
+    kept = size > size.max() * max(n, dim) * np.finfo(np.float64).eps
+    if kept.all():
+        return _Axes(directions, scores, square)
+    return _Axes(directions[:, kept], scores[:, kept], square[kept])
 
 
 @dataclass(frozen=True)
