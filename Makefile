@@ -21,7 +21,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	rm -rf build/tree && mkdir -p build/tree
+	rm -rf build/tree build/dist && mkdir -p build/tree
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/dist . > build/wheel.log
 	$(BIN)/python -m zipfile -e build/dist/*.whl build/tree
 	cp pyproject.toml build/tree/ && cd build/tree && ../../$(BIN)/lint-imports --no-cache
@@ -30,10 +30,15 @@ test: lint
 	$(BIN)/python -Im pytest -m "not slow and not gpu"
 
 test-all: lint
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev,xgboost]"
 	$(BIN)/python -Im pytest
 
+# The benchmarks that read real patches need a mirror of the data: make bench DATA=DIR
 bench: $(READY)
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/synthetic.py
+	$(BIN)/python benchmarks/pca_ridge.py
+	test -z "$(DATA)" || $(BIN)/python benchmarks/embedding.py --data-dir "$(DATA)"
+	test -z "$(DATA)" || $(BIN)/python benchmarks/passes.py --data-dir "$(DATA)"
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache
