@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,30 +33,41 @@ def read_state(path: Path) -> Mapping[str, Any]:
         DamagedFileError: truncated, or no weights at all.
     """
     with path.open("rb") as stream:
-        start = stream.read(64)
+        start = stream.read(512)
+        size = stream.seek(0, os.SEEK_END)
     if start.startswith(_TORCH_STARTS):
         return _read_torch(path)
     header = int.from_bytes(start[:_HEADER], "little")
     if start[_HEADER : _HEADER + 1] == b"{" and header < 1 << 30:
         return _read_safetensors(path, header)
-    raise DamagedFileError(f"{path}: neither a safetensors nor a torch file: {_guess(start)}; download it again")
+    raise DamagedFileError(f"{path}: neither a safetensors nor a torch file: {_guess(start, size)}; download it again")
 
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as stream:  # of a path, torch judges the kind by its ending
+            state = torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise MissingDataError(
-            f"{path}: refused: reading it would run code stored in the file ({reason}); ask its authors for "
-            "safetensors, or save a plain state dict with torch.save(model.state_dict(), PATH)"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DamagedFileError(f"{path}: cannot be read ({reason}); download it again") from error
+        raise MissingDataError(_refuse(path, str(error))) from None
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, struct.error, zipfile.BadZipFile) as error:
+        if "TorchScript" in str(error):
+            raise MissingDataError(_refuse(path, "GLOBAL TorchScript")) from None
+        raise DamagedFileError(
+            f"{path}: cannot be read, {path.stat().st_size:,} bytes ({_first_line(error)}); download it again"
+        ) from error
     if not isinstance(state, Mapping):
         raise DamagedFileError(f"{path}: expected a state dict (name -> tensor), found {type(state).__name__}")
     return state
+
+
+def _refuse(path: Path, problem: str) -> str:
+    """Say what the file holds beside tensors; torch's own advice, to read it all the same, is not passed on."""
+    named = re.search(r"GLOBAL (\S+)|(Unsupported operand \d+)", problem)
+    found = (named[1] or named[2]) if named else "more than tensors"
+    return (
+        f"{path}: refused: reading it would run code stored in the file ({found}); ask its authors for safetensors, or "
+        "save a plain state dict with torch.save(model.state_dict(), PATH)"
+    )
 
 
 def _read_safetensors(path: Path, header: int) -> Mapping[str, Any]:
@@ -82,9 +96,17 @@ def _expected_size(path: Path, header: int) -> int | None:
         return None
 
 
-def _guess(start: bytes) -> str:
+def _guess(start: bytes, size: int) -> str:
+    seen = f"{size:,} bytes, first bytes {start[:16]!r}"
     if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, the file itself was never fetched"
+        promised = re.search(rb"size (\d+)", start)
+        expected = f", expected {int(promised[1]):,} bytes" if promised else ""
+        return f"a Git LFS pointer, the file itself was never fetched ({seen}{expected})"
     if start.lstrip()[:1] == b"<":
-        return "a web page, perhaps a login or error page"
-    return f"empty or unknown, first bytes {start[:16]!r}"
+        return f"a web page, perhaps a login or error page ({seen})"
+    return f"empty or unknown ({seen})"
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

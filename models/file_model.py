@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from harness.errors import MissingDataError, PluginError, SpecError, UnknownNameError, UsageError
+from harness.errors import PluginError, SpecError, UsageError
 from harness.specs import ModelCard, load_card
 from harness.types import BuildContext, DataContext, Model
+from harness.yamlfile import explain, problems
+
+from .card_names import card_name
+from .source_file import hash_folder, importing_beside, load_object
 
 _BUILD = "harness.models.file_model:build"
 
@@ -34,36 +35,36 @@ def file_card(text: str, context: DataContext) -> ModelCard:  # noqa: ARG001 - t
         PluginError: the file fails when it is imported.
     """
     if text.endswith((".yaml", ".yml")):
-        return load_card(Path(text))
+        card = load_card(Path(text).expanduser())
+        return card if card.label else card.model_copy(update={"label": f"file:{text}"})
     file, _, name = text.rpartition(":")
     if not file.endswith(".py") or not name:
         raise UsageError(f"file:{text}: expected file:PATH.py:OBJECT or file:CARD.yaml")
     path = Path(file).expanduser()
-    changes = getattr(_load_object(path, name), "card", {})
-    if not isinstance(changes, dict):
-        raise SpecError(f"{path}: {name}.card: expected a dict of fields of a card, found {type(changes).__name__}")
-    label = "".join(letter if letter.isalnum() else "-" for letter in f"{path.stem}-{name}".lower()).strip("-")
+    code = hash_folder(path)
+    changes = getattr(load_object(path, name, code), "card", {})
+    if not isinstance(changes, dict) or not isinstance(changes.get("kwargs", {}), dict):
+        raise SpecError(f"{path}: {name}.card: expected a dict of fields of a card, its kwargs a dict too")
     fields = {
-        "name": label,
+        "name": card_name("file", f"{path.stem}-{name}"),
         "label": name,
         "build": _BUILD,
         "input": {"channels": "any", "size": None, "resize": "none"},
         "untrained": {"twin": "none"},
         **changes,
-        "kwargs": {**changes.get("kwargs", {}), "file": str(path), "object": name, "code": _digest(path)},
+        "kwargs": {**changes.get("kwargs", {}), "file": str(path), "object": name, "code": code},
     }
     try:
         return ModelCard.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise SpecError(f"{path}: {name}.card: {where}: {first['msg']}") from None
+        (_, first), *_ = problems(error)
+        raise SpecError(f"{path}: {name}.card: {explain(first, ModelCard)}") from None
 
 
 def build(context: BuildContext) -> Model:
     """Call the object of a card that :func:`file_card` made.
 
-    It is called with the context if it needs an argument or has one named ``context``, else without; torch's random
+    It is called with the context if it has an argument named ``context`` or needs one, else without; torch's random
     state is set to the seed around the call, so that an ``nn.Module`` is drawn the same way every time.
 
     Raises:
@@ -74,10 +75,10 @@ def build(context: BuildContext) -> Model:
     from .random_draw import drawn_from
     from .torch_model import TorchModel
 
-    file, name = context.card.kwargs["file"], context.card.kwargs["object"]
-    factory = _load_object(Path(file), name)
-    with drawn_from(context.seed):
-        made = factory(context) if _takes_context(factory) else factory()
+    file, name, code = (context.card.kwargs[key] for key in ("file", "object", "code"))
+    factory = load_object(Path(file), name, code)
+    with drawn_from(context.seed), importing_beside(Path(file)):
+        made = _call(factory, context)
     if isinstance(made, nn.Module):
         return TorchModel(made, context)
     if callable(getattr(made, "embed", None)):
@@ -88,43 +89,11 @@ def build(context: BuildContext) -> Model:
     )
 
 
-def _load_object(path: Path, name: str) -> Callable[..., Any]:
-    module = f"harness_file_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
-    if not path.is_file():
-        raise MissingDataError(f"file:{path}: no such file (looked for it in {Path.cwd()})")
-    if module not in sys.modules:
-        spec = importlib.util.spec_from_file_location(module, path)
-        if spec is None or spec.loader is None:
-            raise PluginError(f"{path}: cannot be imported as Python")
-        loaded = importlib.util.module_from_spec(spec)
-        sys.modules[module] = loaded
-        try:
-            spec.loader.exec_module(loaded)
-        except Exception as error:
-            del sys.modules[module]
-            raise PluginError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    found = getattr(sys.modules[module], name, None)
-    if found is None:
-        known = [key for key, value in vars(sys.modules[module]).items() if callable(value)]
-        raise UnknownNameError(f"object of {path}", name, known)
-    if not callable(found):
-        raise UsageError(f"{path}: {name} is a {type(found).__name__}; expected a class or function")
-    checked: Callable[..., Any] = found
-    return checked
-
-
-def _takes_context(factory: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(factory).parameters.values()
+def _call(factory: Callable[..., Any], context: BuildContext) -> Any:
+    parameters = inspect.signature(factory).parameters
+    named = parameters.get("context")
+    if named is not None and named.kind is not inspect.Parameter.POSITIONAL_ONLY:
+        return factory(context=context)
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return any(
-        parameter.name == "context" or (parameter.kind in positional and parameter.default is inspect.Parameter.empty)
-        for parameter in parameters
-    )
-
-
-def _digest(path: Path) -> str:
-    """Hash the Python files of the folder: what the file imports from beside it shapes its numbers too."""
-    digest = hashlib.sha256()
-    for file in sorted(path.resolve().parent.glob("*.py")):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()
+    needed = any(one.kind in positional and one.default is inspect.Parameter.empty for one in parameters.values())
+    return factory(context) if needed else factory()

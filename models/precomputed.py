@@ -14,8 +14,10 @@ from harness.hashing import hash_file, hash_value
 from harness.specs import ModelCard
 from harness.types import Batch, BuildContext, DataContext, Samples
 
+from .card_names import card_name
 from .option_values import whole_number
-from .vector_files import KINDS, VectorTable, list_stages, read_vectors
+from .vector_files import KINDS, list_stages, read_vectors
+from .vector_tables import VectorTable
 
 _log = logging.getLogger(__name__)
 
@@ -38,10 +40,9 @@ def embeddings_card(text: str, context: DataContext) -> ModelCard:  # noqa: ARG0
         raise MissingDataError(f"embeddings:{text}: {what}")
     if not files[0].name.lower().endswith(KINDS):
         raise UsageError(f"embeddings:{text}: expected one of {', '.join(KINDS)}, or a folder of .h5 files")
-    name = "".join(letter if letter.isalnum() else "-" for letter in path.name.lower()).strip("-")
     return ModelCard.model_validate(
         {
-            "name": f"embeddings-{name}",
+            "name": card_name("embeddings", path.name.replace(".", "-")),
             "label": path.name,
             "build": "harness.models.precomputed:build",
             "kwargs": {"path": str(path), "content": hash_value([[file.name, hash_file(file)] for file in files])},

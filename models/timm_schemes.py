@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from harness.errors import DamagedFileError, MissingDataError, UnknownNameError
 from harness.specs import ModelCard
 from harness.types import DataContext
 
+from .card_names import card_name
 from .stages import is_token_network
+from .weights_place import why_not
 
 _BUILD = "harness.models.timm_backbone:build"
 _OPTIONS = ["weights", "pool", "channel_adapt", "channel_norm", "tiles", "init"]
@@ -35,15 +38,19 @@ def timm_card(text: str, context: DataContext) -> ModelCard:  # noqa: ARG001 - t
     arch, _, tag = text.partition(".")
     if not timm.is_model(arch):
         raise UnknownNameError("timm model", arch, timm.list_models())
-    configuration = timm.models.get_pretrained_cfg(text, allow_unregistered=False)
-    if tag and (configuration is None or configuration.tag != tag):
-        tags = [name.partition(".")[2] for name in timm.list_models(f"{arch}.*", pretrained=True)]
-        raise UnknownNameError(f"tag of timm model {arch}", tag, tags, f"It has {', '.join(tags) or 'no weights'}.")
+    tags = [name.partition(".")[2] for name in timm.list_models(f"{arch}.*", pretrained=True)]
+    try:
+        configuration = timm.models.get_pretrained_cfg(text)
+    except RuntimeError:  # how timm says that it has no such tag
+        hint = f"It has {', '.join(tags) or 'no weights'}."
+        raise UnknownNameError(f"tag of timm model {arch}", tag, tags, hint) from None
     known = configuration.to_dict() if configuration is not None else {}
-    source = known.get("hf_hub_id")
-    if source:
+    weights = None
+    if known.get("hf_hub_id"):
+        source = known["hf_hub_id"]
         source = source if "/" in source and not source.endswith("/") else f"{source}{arch}.{configuration.tag}"
-    return _card(f"timm-{text}", arch, {}, known, source=source)
+        weights = {"source": f"hf-hub:{source}"}
+    return _card(f"timm:{text}", text, {}, known, weights)
 
 
 def hub_card(text: str, context: DataContext) -> ModelCard:
@@ -60,15 +67,24 @@ def hub_card(text: str, context: DataContext) -> ModelCard:
     path = _find_config(text, context)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        arch = config["architecture"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        arch, given = str(config["architecture"]), config.get("model_args") or {}
+        known = config.get("pretrained_cfg") or config  # older files have one level
+        size = [int(side) for side in known.get("input_size", (3, 224, 224))]
+        kwargs = {key: value for key, value in given.items() if value is not None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(
             f"{path}: expected a config.json of timm with the key architecture ({type(error).__name__}: {error})"
         ) from error
-    known = dict(config.get("pretrained_cfg") or {})
-    if config.get("global_pool"):
-        known["global_pool"] = config["global_pool"]
-    return _card(f"hf-hub-{text}", arch, dict(config.get("model_args") or {}), known, source=text)
+    # timm takes the size and the channels of a network from here, where model_args do not say them
+    flexible = kwargs.get("dynamic_img_size") or kwargs.get("strict_img_size") is False
+    kwargs["pretrained_cfg"] = {
+        "input_size": size,
+        "fixed_input_size": bool(known.get("fixed_input_size", False)) and not flexible,
+    }
+    try:
+        return _card(f"hf-hub:{text}", arch, kwargs, known, {"source": f"hf-hub:{text}"})
+    except (RuntimeError, TypeError, AssertionError, ValueError) as error:
+        raise DamagedFileError(f"{path}: timm builds no {arch} from it: {error}") from error
 
 
 def _find_config(text: str, context: DataContext) -> Path:
@@ -87,45 +103,49 @@ def _find_config(text: str, context: DataContext) -> Path:
         )
     except (HfHubHTTPError, EntryNotFoundError, HFValidationError, OSError) as error:
         places = ", ".join(map(str, local)) or "no --data-dir given"
-        reason = "not asked (--offline)" if context.offline else str(error).strip().splitlines()[0]
+        reason = "not asked (--offline)" if context.offline else why_not(error)
         raise MissingDataError(
             f"hf-hub:{text}: config.json not found ({places}; download: {reason}). Put the files of the repository at "
             f"DIR/{text} and pass --data-dir DIR, or accept the terms on its model page and log in (hf auth login)"
         ) from None
 
 
-def _card(name: str, arch: str, kwargs: dict[str, Any], known: dict[str, Any], *, source: str | None) -> ModelCard:
+def _card(
+    name: str, arch: str, kwargs: dict[str, Any], known: Mapping[str, Any], weights: Mapping[str, Any] | None
+) -> ModelCard:
     import timm
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-    kwargs = {key: value for key, value in kwargs.items() if value is not None} | {"num_classes": 0}
     if not timm.is_model(arch):
         raise UnknownNameError("timm model", arch, timm.list_models(), f"{name} asks for it.")
+    kwargs = kwargs | {"num_classes": 0}
     with torch.device("meta"):
         network = timm.create_model(arch, pretrained=False, **kwargs)
+    tokens = is_token_network(network)
+    channels, size = _takes(network, known)
     stages = _name_stages(network)
     scaled = any(key.rpartition(".")[2] in ("gamma", "gamma_1", "gamma_2") for key, _ in network.named_parameters())
     return ModelCard.model_validate(
         {
-            "name": "".join(letter if letter.isalnum() or letter == "." else "-" for letter in name.lower()),
+            "name": card_name(*name.split(":", 1)),
             "label": name,
-            "family": "vit" if is_token_network(network) else "cnn",
+            "family": "vit" if tokens else "cnn",
             "build": _BUILD,
             "arch": arch,
             "kwargs": kwargs,
-            "weights": None if source is None else {"source": f"hf-hub:{source}"},
+            "weights": weights,
             "access": {"licence": known.get("license")},
             "input": {
-                "size": known.get("input_size", (3, 224, 224))[-1],
+                "size": size,
                 "interpolation": "bilinear" if known.get("interpolation") == "bilinear" else "bicubic",
-                "mean": list(known.get("mean", (0.5, 0.5, 0.5))),
-                "std": list(known.get("std", (0.5, 0.5, 0.5))),
-                "channel_adapt": "copy" if is_token_network(network) else "timm",
+                "mean": list(known.get("mean") or IMAGENET_DEFAULT_MEAN),
+                "std": list(known.get("std") or IMAGENET_DEFAULT_STD),
+                "channels": channels,
+                "channel_adapt": "copy" if tokens else "timm",
             },
             "output": {
-                "pooling": _POOLINGS.get(str(getattr(network, "global_pool", "")), "avg")
-                if is_token_network(network)
-                else "gap",
-                "dim": getattr(network, "num_features", None) if len(stages) > 1 else None,
+                "pooling": _POOLINGS.get(str(getattr(network, "global_pool", "")), "avg") if tokens else "gap",
+                "dim": getattr(network, "head_hidden_size", None) or getattr(network, "num_features", None),
                 "stages": stages,
                 "stage_origin": "ours",
             },
@@ -136,6 +156,15 @@ def _card(name: str, arch: str, kwargs: dict[str, Any], known: dict[str, Any], *
             "expect": {"params": sum(parameter.numel() for parameter in network.parameters())},
         }
     )
+
+
+def _takes(network: nn.Module, known: Mapping[str, Any]) -> tuple[int, int]:
+    """Tell how many channels, and images of which side in pixels, a network is built for."""
+    first = next((part for part in network.modules() if isinstance(part, nn.Conv2d)), None)
+    embed = getattr(network, "patch_embed", None)
+    fixed = getattr(embed, "img_size", None) if getattr(embed, "strict_img_size", False) else None
+    size = known.get("input_size") or (3, 224, 224)
+    return (first.in_channels if first is not None else size[0]), (fixed or size)[-1]
 
 
 def _name_stages(network: nn.Module) -> dict[str, int]:

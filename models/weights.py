@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from harness.hashing import hash_file
 from harness.types import BuildContext
 
 from .checkpoint_file import read_state
-from .weights_place import find_weights
+from .weights_place import find_weights, model_string
+
+_HEADS = ("head", "fc", "head_dist", "classifier")
+"""Where classifiers lie in a network of timm or torchvision."""
 
 
 def identify(context: BuildContext) -> str:
@@ -23,11 +27,11 @@ def identify(context: BuildContext) -> str:
         MissingDataError: the file is nowhere, or is not the one the card names.
     """
     path, digest = find_weights(context), context.card.weights.sha256 if context.card.weights else None
-    found = hash_file(path)
+    found, name = hash_file(path), model_string(context.card)
     if digest and "weights" not in context.options and not found.startswith(digest):
         raise MissingDataError(
-            f"{context.card.name}: {path} is not the file its card names: expected sha256 {digest}…, found "
-            f"{found[:16]}…; download it again, or pass {context.card.name},weights=PATH to use another file on purpose"
+            f"{name}: {path} is not the file its card names: expected sha256 {digest}…, found {found[:16]}…; download "
+            f"it again, or pass {name},weights=PATH to use another file on purpose"
         )
     return found
 
@@ -47,9 +51,9 @@ def fill(network: nn.Module, context: BuildContext) -> None:
     path = find_weights(context)
     state = _unwrap(read_state(path), spec.unwrap if spec else [])
     wanted = network.state_dict()
-    state = {**_counters(wanted), **_without_head(state, wanted)}
+    state = {**_counters(wanted), **_without_head(network, state, wanted)}
     _resample_positions(network, state, wanted)
-    _check_fit(context.card.name, path, state, wanted)
+    _check_fit(model_string(context.card), path, state, wanted)
     network.load_state_dict(state, strict=True)
 
 
@@ -58,7 +62,7 @@ def _unwrap(state: Mapping[str, Any], keys: list[str]) -> dict[str, Tensor]:
         inner = state.get(key)
         if isinstance(inner, Mapping):
             state = inner
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def _counters(wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -66,10 +70,12 @@ def _counters(wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in wanted.items() if name.endswith("num_batches_tracked")}
 
 
-def _without_head(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _without_head(network: nn.Module, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Leave out the classifier of a file whose network is built without one."""
-    heads = ("head.", "fc.", "head_dist.", "classifier.")
-    return {name: value for name, value in state.items() if name in wanted or not name.startswith(heads)}
+    named = (getattr(network, "pretrained_cfg", None) or {}).get("classifier") or ()  # timm tells its name
+    heads = tuple(f"{name}." for name in (*_HEADS, *([named] if isinstance(named, str) else named)))
+    kept = any(name.startswith("classifier.") for name in wanted)  # AlexNet: its classifier is part of the network
+    return {name: value for name, value in state.items() if name in wanted or kept or not name.startswith(heads)}
 
 
 def _resample_positions(network: nn.Module, state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
@@ -81,9 +87,11 @@ def _resample_positions(network: nn.Module, state: dict[str, Tensor], wanted: Ma
 
     grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
     given, needed = state[name].shape, wanted[name].shape
-    if grid is None or len(given) != 3 or given[-1] != needed[-1]:
+    if grid is None or len(given) != 3 or given[-1] != needed[-1] or given[1] <= needed[1] - grid[0] * grid[1]:
         return
     prefix = needed[1] - grid[0] * grid[1]
+    if math.isqrt(given[1] - prefix) ** 2 != given[1] - prefix:  # tokens of another kind: does not fit
+        return
     state[name] = resample_abs_pos_embed(state[name], new_size=list(grid), num_prefix_tokens=prefix)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.errors import MissingDataError
-from harness.specs import WeightsSpec
+from harness.specs import ModelCard, WeightsSpec
 from harness.types import BuildContext
 
 _HUB = "hf-hub:"
 _TORCHVISION = "torchvision:"
+_SCHEMES = ("timm:", _HUB, "file:")
 
 
 def find_weights(context: BuildContext) -> Path:
@@ -18,20 +19,22 @@ def find_weights(context: BuildContext) -> Path:
     Raises:
         MissingDataError: it is nowhere, gated or refused; says every place searched and what to do.
     """
-    chosen = context.options.get("weights")
+    chosen, name = context.options.get("weights"), model_string(context.card)
     if chosen is not None:
         path = Path(chosen).expanduser()
         if not path.is_file():
-            raise MissingDataError(f"{context.card.name},weights={chosen}: no such file")
+            raise MissingDataError(f"{name},weights={chosen}: no such file (looked for it in {Path.cwd()})")
         return path
     spec = context.card.weights
     if spec is None:
-        raise MissingDataError(
-            f"{context.card.name}: has no published weights: pass {context.card.name},weights=FILE, "
-            f"or use untrained:{context.card.name}"
-        )
+        raise MissingDataError(f"{name}: has no published weights: pass {name},weights=FILE, or use untrained:{name}")
     local = next((place for place in local_places(spec, context) if place.is_file()), None)
     return local or _from_hub(spec, context)
+
+
+def model_string(card: ModelCard) -> str:
+    """Return what a user types to get a card: its name, or ``SCHEME:TEXT``, which such cards carry as their label."""
+    return card.label if card.label.startswith(_SCHEMES) else card.name
 
 
 def local_places(spec: WeightsSpec, context: BuildContext) -> list[Path]:
@@ -41,11 +44,27 @@ def local_places(spec: WeightsSpec, context: BuildContext) -> list[Path]:
     return [folder / name for folder in context.data_dirs for name in names]
 
 
+def why_not(error: Exception) -> str:
+    """Say in a few words why a download failed; the errors of the libraries hold addresses and many lines."""
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
+
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, HFValidationError):
+        return "not the name of a repository"
+    if isinstance(error, LocalEntryNotFoundError):
+        return "no connection"
+    if isinstance(error, EntryNotFoundError):
+        return "the repository has no such file"
+    if status is not None:
+        return f"refused with status {status}"
+    return str(getattr(error, "strerror", None) or type(error).__name__)
+
+
 def _from_hub(spec: WeightsSpec, context: BuildContext) -> Path:
     if spec.source.startswith(_TORCHVISION):
         return _from_torchvision(spec, context)
     import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, HFValidationError
 
     repository = spec.source.removeprefix(_HUB)
     problem = "not asked (--offline)" if context.offline else ""
@@ -62,12 +81,8 @@ def _from_hub(spec: WeightsSpec, context: BuildContext) -> Path:
             )
         except GatedRepoError:
             raise MissingDataError(_explain_gated(spec, context)) from None
-        except LocalEntryNotFoundError as error:
-            problem = problem or _first_line(error)
-        except EntryNotFoundError:
-            problem = problem or f"the repository has no {file}"
-        except (HfHubHTTPError, OSError) as error:
-            problem = problem or _first_line(error)
+        except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+            problem = problem or why_not(error)
     if context.card.access.gated != "no":
         raise MissingDataError(_explain_gated(spec, context))
     raise MissingDataError(_explain_absent(spec, context, problem))
@@ -89,14 +104,14 @@ def _from_torchvision(spec: WeightsSpec, context: BuildContext) -> Path:
         try:
             download_url_to_file(url, str(target), hash_prefix=spec.sha256, progress=False)
         except (OSError, RuntimeError) as error:
-            problem = _first_line(error)
+            problem = why_not(error)
         else:
             return target
     raise MissingDataError(_explain_absent(spec, context, problem))
 
 
 def _explain_absent(spec: WeightsSpec, context: BuildContext, problem: str) -> str:
-    name = context.card.name
+    name = model_string(context.card)
     places = [str(place) for place in local_places(spec, context)] or ["no --data-dir given"]
     example = (spec.paths or [f"{spec.source.removeprefix(_HUB)}/{spec.files[0]}"])[0]
     size = f"{spec.size_gb:g} GB, " if spec.size_gb else ""
@@ -109,16 +124,12 @@ def _explain_absent(spec: WeightsSpec, context: BuildContext, problem: str) -> s
 
 
 def _explain_gated(spec: WeightsSpec, context: BuildContext) -> str:
-    name, repository = context.card.name, spec.source.removeprefix(_HUB)
+    name, repository = model_string(context.card), spec.source.removeprefix(_HUB)
     gated, licence = context.card.access.gated, context.card.access.licence or "unknown"
+    gated = "by their owner" if gated == "no" else gated  # the card does not know, the hub does
     return (
         f"{name}: weights are gated ({gated}). Licence: {licence}. Accept the terms on the model page of {repository} "
         f"on Hugging Face, log in (hf auth login), and rerun; or place {spec.files[0]} at "
         f"DIR/{repository}/{spec.files[0]} and pass --data-dir DIR, or use {name},weights=PATH. "
         f"Results from its untrained twin: untrained:{name}. Precomputed vectors: embeddings:PATH."
     )
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,152 @@
+"""Vectors in parquet and csv files: which column holds the ids, which columns are features."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import DamagedFileError, UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IDS = ("sample_id", "id", "ids", "well_id", "barcode", "barcodes")
+"""Columns or arrays that are taken for the sample ids, best first."""
+_FEATURES = "feature_*"
+_NO_NUMBER = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None")
+"""What stands for a missing number in a csv; an id may be spelt like this."""
+
+
+@dataclass(frozen=True)
+class VectorTable:
+    """Vectors by sample id.
+
+    Attributes:
+        ids: (n,) unique.
+        features: (n, D) float32, perhaps not finite.
+        remark: which columns were left out, or empty.
+    """
+
+    ids: tuple[str, ...]
+    features: NDArray[np.float32]
+    remark: str = ""
+
+
+def read_table(path: Path, id_column: str | None, pattern: str | None) -> VectorTable:
+    """Read a parquet or csv file; a named index of a parquet file counts as a column.
+
+    Args:
+        path: the file.
+        id_column: column of the ids; by default one of :data:`IDS`, else the only text column. Ids of a csv are taken
+            letter by letter: ``001`` stays ``001``.
+        pattern: pattern of the feature columns.
+
+    Raises:
+        DamagedFileError: unreadable, rows without an id, or text in a feature column.
+        UsageError: a column that is not there.
+    """
+    try:
+        frame = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, id_column)
+    except (OSError, ValueError, EOFError, NotImplementedError, zlib.error) as error:  # what pandas and pyarrow raise
+        raise DamagedFileError(f"{path}: cannot be read ({error}); write the file again") from error
+    column = _id_column(path, frame, id_column)
+    nameless = int((frame[column].isna() | (frame[column] == "")).sum())
+    if nameless:
+        raise DamagedFileError(f"{path}: {nameless} of {len(frame)} rows have no id in column {column}")
+    others = [name for name in frame.columns if name != column]
+    numeric = [name for name in frame.select_dtypes("number").columns if name != column]
+    chosen = choose_columns(numeric, pattern)
+    wanted = pattern or (_FEATURES if any(fnmatchcase(name, _FEATURES) for name in others) else None)
+    text = [name for name in others if wanted and fnmatchcase(name, wanted) and name not in numeric]
+    if text:
+        raise DamagedFileError(
+            f"{path}: {len(text)} columns match {wanted} but hold no numbers, first: {text[0]} ({frame[text[0]].dtype})"
+        )
+    if not chosen:
+        raise UsageError(
+            f"embeddings:{path}: no feature columns" + (f" match columns={pattern}" if pattern else "")
+            + f"; numeric columns: {', '.join(numeric[:8]) or 'none'}"
+        )  # fmt: skip
+    features = frame[chosen].to_numpy(dtype=np.float32, na_value=np.nan)
+    return VectorTable(tuple(frame[column].astype(str)), features, _remark(numeric, chosen))
+
+
+def choose_columns(names: Sequence[str], pattern: str | None) -> list[str]:
+    """Choose the feature columns among numeric ones, ordered by the number at their end.
+
+    Columns that match the pattern, else all ``feature_*``, else all but metadata and counts of objects.
+
+    Example:
+        >>> choose_columns(["feature_10", "feature_2", "Metadata_Row"], None)
+        ['feature_2', 'feature_10']
+    """
+    if pattern is None and any(fnmatchcase(name, _FEATURES) for name in names):
+        pattern = _FEATURES
+    if pattern is not None:
+        chosen = [name for name in names if fnmatchcase(name, pattern)]
+    else:
+        chosen = [name for name in names if not name.startswith(("Metadata_", "Image_")) and "_Count" not in name]
+    return sorted(chosen, key=_by_number)
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    parts = re.match(r"^(.*?)(\d+)$", name)
+    return (parts[1], int(parts[2])) if parts else (name, -1)
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.read_parquet(path)
+    if frame.index.name is not None:
+        frame = frame.reset_index()
+    return frame.rename(columns=str)
+
+
+def _read_csv(path: Path, id_column: str | None) -> pd.DataFrame:
+    import pandas as pd
+
+    names = list(pd.read_csv(path, nrows=0).columns)
+    column = id_column or next((name for name in IDS if name in names), None)
+    return pd.read_csv(
+        path,
+        dtype={column: str} if column in names else None,
+        keep_default_na=False,
+        na_values={name: _NO_NUMBER for name in names if name != column},
+    )
+
+
+def _id_column(path: Path, frame: pd.DataFrame, wanted: str | None) -> str:
+    if wanted is not None:
+        if wanted not in frame.columns:
+            raise UsageError(f"embeddings:{path}: id={wanted}: no such column; columns: {', '.join(frame.columns[:8])}")
+        return wanted
+    found = next((name for name in IDS if name in frame.columns), None)
+    texts = [str(name) for name in frame.select_dtypes(exclude="number").columns]
+    if found is None and len(texts) == 1:
+        found = texts[0]
+    if found is None:
+        raise UsageError(
+            f"embeddings:{path}: which column holds the sample ids? Say id=COLUMN; none is called "
+            f"{', '.join(IDS[:4])}; text columns: {', '.join(texts[:8]) or 'none'}"
+        )
+    return found
+
+
+def _remark(numeric: Sequence[str], chosen: Sequence[str]) -> str:
+    dropped = [name for name in numeric if name not in set(chosen)]
+    if not dropped:
+        return ""
+    more = " …" if len(dropped) > 8 else ""
+    return (
+        f"features are {chosen[0]} to {chosen[-1]} ({len(chosen)} columns); numeric columns left out: "
+        f"{', '.join(dropped[:8])}{more}"
+    )
