@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.cards import ModelCard
     from harness.hookspecs import hookimpl
     from harness.runner import evaluate
-    from harness.specs import ModelCard, TaskSpec
+    from harness.specs import TaskSpec
     from harness.types import Batch, BuildContext, Model
 
 __all__ = ["Batch", "BuildContext", "Model", "ModelCard", "TaskSpec", "TorchModel", "evaluate", "hookimpl"]
@@ -20,7 +21,7 @@ __all__ = ["Batch", "BuildContext", "Model", "ModelCard", "TaskSpec", "TorchMode
 _HOMES = {
     "hookimpl": "harness.hookspecs",
     "evaluate": "harness.runner",
-    "ModelCard": "harness.specs",
+    "ModelCard": "harness.cards",
     "TaskSpec": "harness.specs",
     "Batch": "harness.types",
     "BuildContext": "harness.types",

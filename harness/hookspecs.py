@@ -11,8 +11,8 @@ from pathlib import Path
 import pluggy
 
 from harness.board import Leaderboard
+from harness.cards import ModelCard
 from harness.results import Result
-from harness.specs import ModelCard
 
 hookspec = pluggy.HookspecMarker("harness")
 hookimpl = pluggy.HookimplMarker("harness")

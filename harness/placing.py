@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from harness.cards import InputTransform
 from harness.errors import HarnessError, PluginError, SpecError
 from harness.options import RunOptions
 from harness.plugins import Registry, import_object
 from harness.selection import RequestedModel
-from harness.specs import InputTransform, TaskInput
+from harness.specs import TaskInput
 from harness.types import BuildContext, Model
 
 

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import pluggy
 
 from harness import hookspecs
+from harness.cards import ModelCard
 from harness.errors import HarnessError, PluginError, UnknownNameError
-from harness.specs import ModelCard
 
 GROUP = "harness"
 BUILT_IN = ("harness.tasks", "harness.models", "harness.leaderboard")

@@ -8,10 +8,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness.binding import BoundTask, bind
+from harness.cards import ModelCard
 from harness.errors import UnknownNameError, UsageError, nearest
 from harness.modelstring import ModelRequest
 from harness.plugins import Origin, Registry, import_object
-from harness.specs import ModelCard, load_spec_document
+from harness.specs import load_spec_document
 from harness.types import DataContext
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from harness.specs import InputTransform, ModelCard, TaskSpec
+    from harness.cards import InputTransform, ModelCard
+    from harness.specs import TaskSpec
 
 Scalar = bool | int | float | str | None
 """A JSON scalar; NaN and infinities are refused when a result is written."""

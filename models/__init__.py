@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.cards import ModelCard, load_card
 from harness.hookspecs import hookimpl
-from harness.specs import ModelCard, load_card
 
 from .devices import place
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from harness.cards import ModelCard
 from harness.errors import MismatchError
-from harness.specs import ModelCard
 from harness.types import BuildContext
 
 

@@ -9,8 +9,8 @@ from importlib.metadata import version
 
 from torch import Tensor, nn
 
+from harness.cards import ModelCard
 from harness.errors import PluginError
-from harness.specs import ModelCard
 
 _log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from harness.cards import ModelCard, load_card
 from harness.errors import PluginError, SpecError, UsageError
-from harness.specs import ModelCard, load_card
 from harness.types import BuildContext, DataContext, Model
 from harness.yamlfile import explain, problems
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.cards import ModelCard
 from harness.errors import DamagedFileError, MissingDataError, UsageError
 from harness.hashing import hash_file, hash_value
-from harness.specs import ModelCard
 from harness.types import Batch, BuildContext, DataContext, Samples
 
 from .card_names import card_name

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from harness.cards import InputTransform
 from harness.errors import MismatchError, UsageError
-from harness.specs import InputTransform
 from harness.types import BuildContext
 
 from .option_values import choose

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from harness.cards import ModelCard
 from harness.errors import MismatchError
-from harness.specs import ModelCard
 
 TOKEN_POOLINGS = ("cls", "avg", "cls+avg", "head")
 MAP_POOLINGS = ("gap", "avg")

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from harness.cards import ModelCard
 from harness.errors import PluginError, UsageError
-from harness.specs import ModelCard
 from harness.types import BuildContext
 
 from .channels import built_channels

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from harness.cards import ModelCard
 from harness.errors import DamagedFileError, MissingDataError, UnknownNameError
-from harness.specs import ModelCard
 from harness.types import DataContext
 
 from .card_names import card_name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.cards import ModelCard, WeightsSpec
 from harness.errors import MissingDataError
-from harness.specs import ModelCard, WeightsSpec
 from harness.types import BuildContext
 
 _HUB = "hf-hub:"

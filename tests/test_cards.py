@@ -11,9 +11,9 @@ from harness.models.expectations import check_expectations, signature
 from harness.models.timm_backbone import create, read_stages
 from places import SHARED, needs_shared
 
+from harness.cards import ModelCard
 from harness.errors import PluginError, UsageError
 from harness.plugins import load_registry
-from harness.specs import ModelCard
 from harness.types import BuildContext
 
 CARDS = load_registry().cards

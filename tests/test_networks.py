@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import SHARED, needs_shared
 
+from harness.cards import InputTransform, ModelCard
 from harness.errors import MismatchError, ModelOutputError, UsageError
 from harness.plugins import load_registry
-from harness.specs import InputTransform, ModelCard
 from harness.types import Batch, BuildContext, Model
 
 CARDS = load_registry().cards

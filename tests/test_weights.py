@@ -23,12 +23,12 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 
+from harness.cards import ModelCard
 from harness.errors import DamagedFileError, HarnessError, MissingDataError
 from harness.identity import identify
 from harness.modelstring import ModelRequest
 from harness.plugins import load_registry
 from harness.selection import RequestedModel
-from harness.specs import ModelCard
 from harness.types import Batch, BuildContext, DataContext
 
 SIDE = 64

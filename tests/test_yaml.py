@@ -8,8 +8,9 @@ import pytest
 import toy
 
 from harness.binding import bind
+from harness.cards import load_card
 from harness.errors import HarnessError, SpecError
-from harness.specs import TaskSpec, load_card, load_spec
+from harness.specs import TaskSpec, load_spec
 from harness.yamlfile import load_yaml, merge
 
 BAD = Path(__file__).parent / "bad_specs"
