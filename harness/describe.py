@@ -9,7 +9,7 @@ from typing import Literal
 from harness.hashing import hash_value
 from harness.identity import Identity
 from harness.match import Pairing
-from harness.provenance import command_line, git_revision, now, versions
+from harness.provenance import command_line, git_revision, machine, now, versions
 from harness.results import Provenance, Result, ResultModel, ResultTask, UnitBlock
 from harness.scoring import Score
 from harness.types import BuildContext, Dataset, Embeddings
@@ -125,6 +125,7 @@ def _provenance(made: Making, seconds: float) -> Provenance:
         n_embedded=made.n_embedded,
         versions=versions(made.pairing.model.card.requires),
         plugin=str(made.pairing.model.origin),
+        platform=machine(),
         git=git_revision(),
         selected=dict(made.changes),
     )

@@ -31,6 +31,15 @@ def versions(requires: Iterable[str]) -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
+def machine() -> str:
+    """Return system, processor and the kernels that BLAS libraries chose for it, which shape last digits."""
+    from threadpoolctl import threadpool_info
+
+    libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    kernels = sorted({f"{one['internal_api']} {one.get('architecture') or ''}".strip() for one in libraries})
+    return ", ".join([f"{platform.system()} {platform.machine()}", *kernels])
+
+
 @cache
 def git_revision() -> str | None:
     """Return the commit of the working directory (``+changes`` if it is not clean), or None outside a checkout."""

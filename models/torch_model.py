@@ -50,6 +50,11 @@ class TorchModel:
         self._module = module.to(memory_format=torch.channels_last)
         self._read = read or self._read_last
 
+    @property
+    def module(self) -> nn.Module:
+        """The network, on its device, in inference mode."""
+        return self._module
+
     def embed(self, batch: Batch, stages: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Embed one batch of images in one forward pass.
 

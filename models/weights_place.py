@@ -64,8 +64,15 @@ def _from_hub(spec: WeightsSpec, context: BuildContext) -> Path:
     if spec.source.startswith(_TORCHVISION):
         return _from_torchvision(spec, context)
     import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+    )
 
+    huggingface_hub.logging.set_verbosity_error()  # what went wrong is said once, by us
     repository = spec.source.removeprefix(_HUB)
     problem = "not asked (--offline)" if context.offline else ""
     for file in spec.files:
@@ -83,6 +90,8 @@ def _from_hub(spec: WeightsSpec, context: BuildContext) -> Path:
             raise MissingDataError(_explain_gated(spec, context)) from None
         except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
             problem = problem or why_not(error)
+            if isinstance(error, LocalEntryNotFoundError) and not context.offline:
+                break  # no connection: the next file would only wait as long
     if context.card.access.gated != "no":
         raise MissingDataError(_explain_gated(spec, context))
     raise MissingDataError(_explain_absent(spec, context, problem))

@@ -7,26 +7,16 @@ from pathlib import Path
 
 import pytest
 from places import SHARED, needs_shared
+from small_task import enter
 
 from harness.cli import BY_PLUGIN, OWN, main
 from harness.plugins import load_registry
-
-SMALL = """\
-include: synthetic-mini
-name: tiny-synthetic
-protocol: {params: {per_class: {train: 8, val: 3, test: 4}}}
-"""
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder with a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BIOIMAGE_HARNESS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.delenv("HARNESS_DATA_DIR", raising=False)
-    (tmp_path / "tiny.yaml").write_text(SMALL)
-    return tmp_path
+    return enter(tmp_path, monkeypatch)
 
 
 def call(*arguments: str) -> int:

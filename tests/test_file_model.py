@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from harness.models.file_model import build, file_card
+from small_task import enter
 
 from harness import ModelCard, evaluate
 from harness.errors import (
@@ -27,11 +28,6 @@ from harness.results import Result
 from harness.selection import select_model
 from harness.types import Batch, BuildContext, DataContext
 
-SMALL = """\
-include: synthetic-mini
-name: tiny-synthetic
-protocol: {params: {per_class: {train: 8, val: 3, test: 4}}}
-"""
 MODELS = '''\
 import numpy as np
 import torch
@@ -120,11 +116,8 @@ MEANS = BATCH.images.mean(axis=(2, 3))
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder with a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BIOIMAGE_HARNESS_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "tiny.yaml").write_text(SMALL)
     (tmp_path / "mine.py").write_text(MODELS)
-    return tmp_path
+    return enter(tmp_path, monkeypatch)
 
 
 def card(text: str) -> ModelCard:

@@ -157,7 +157,7 @@ def test_all_stages_cost_one_pass_and_the_last_stays_the_same(name: str) -> None
     """The first convolution is called once for all stages; the last stage of all equals the last alone."""
     model, card = build(name), CARDS[name]
     calls = []
-    first = next(part for part in model._module.modules() if isinstance(part, torch.nn.Conv2d))
+    first = next(part for part in model.module.modules() if isinstance(part, torch.nn.Conv2d))
     first.register_forward_hook(lambda *_: calls.append(1))
     every = model.embed(probe(), card.stages)
     assert len(calls) == 1

@@ -14,26 +14,18 @@ import torch
 from harness.models.timm_backbone import build, create
 from harness.models.timm_schemes import hub_card, timm_card
 from safetensors.torch import save_file
+from small_task import enter
 from torch import nn
 
 from harness import ModelCard, evaluate
 from harness.errors import DamagedFileError, HarnessError, MissingDataError, UnknownNameError
 from harness.types import Batch, BuildContext, DataContext
 
-SMALL = """\
-include: synthetic-mini
-name: tiny-synthetic
-protocol: {params: {per_class: {train: 2, val: 1, test: 1}}}
-"""
-
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder with a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BIOIMAGE_HARNESS_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "tiny.yaml").write_text(SMALL)
-    return tmp_path
+    return enter(tmp_path, monkeypatch, train=2, val=1, test=1)
 
 
 def card(text: str) -> ModelCard:

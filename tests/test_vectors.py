@@ -17,6 +17,7 @@ from harness.models.vector_tables import choose_columns
 from hypothesis import given
 from hypothesis import strategies as st
 from places import ROOT, SHARED, needs_shared
+from small_task import enter
 
 from harness import evaluate
 from harness.errors import DamagedFileError, HarnessError, MissingDataError, UsageError
@@ -26,11 +27,6 @@ from harness.results import Result
 from harness.selection import select_tasks
 from harness.types import Batch, BuildContext, DataContext
 
-SMALL = """\
-include: synthetic-mini
-name: tiny-synthetic
-protocol: {params: {per_class: {train: 8, val: 3, test: 4}}}
-"""
 IDS = ("b", "a", "c")
 FEATURES = np.arange(36, dtype=np.float32).reshape(3, 12)
 
@@ -38,10 +34,7 @@ FEATURES = np.arange(36, dtype=np.float32).reshape(3, 12)
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder with a cache of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BIOIMAGE_HARNESS_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "tiny.yaml").write_text(SMALL)
-    return tmp_path
+    return enter(tmp_path, monkeypatch)
 
 
 class Wanted:

@@ -78,6 +78,7 @@ def _download(repository: Repository, path: str, context: DataContext, *, folder
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
 
+    huggingface_hub.logging.set_verbosity_error()  # what went wrong is said once, by us
     cache = context.cache / "huggingface"
     try:
         if folder:
