@@ -35,6 +35,7 @@ class BoundTask:
         spec_hash: sha256 over everything that shapes a score, defaults included.
         changed: whether ``--set`` (or a file that borrows a shipped name) altered that hash.
         path: the YAML file.
+        group_members: installed tasks that count in the mean of the spec's group.
     """
 
     spec: TaskSpec
@@ -47,6 +48,7 @@ class BoundTask:
     spec_hash: str
     changed: bool
     path: Path
+    group_members: tuple[str, ...] = ()
 
 
 def bind(registry: Registry, path: Path, view: str | None, changes: Mapping[str, str]) -> BoundTask:
@@ -60,7 +62,21 @@ def bind(registry: Registry, path: Path, view: str | None, changes: Mapping[str,
     if changes:
         altered = merge(document.value, _tree(changes))
         task = _bind(registry, path, view, YamlDocument(altered, document.lines))
-    return replace(task, changed=task.spec_hash != original)
+    return replace(task, changed=task.spec_hash != original, group_members=_members(registry, task.spec.group))
+
+
+def _members(registry: Registry, group: str | None) -> tuple[str, ...]:
+    """Name the installed tasks that count in the mean of a group; remembered in the registry."""
+    if group is not None and group not in registry.groups:
+        documents = {
+            name: load_spec_document(path, registry.spec_path).value for name, path in sorted(registry.specs.items())
+        }
+        registry.groups[group] = tuple(
+            name
+            for name, value in documents.items()
+            if value.get("group") == group and value.get("in_group_mean", True)
+        )
+    return registry.groups.get(group or "", ())
 
 
 def _tree(changes: Mapping[str, str]) -> dict[str, Any]:

@@ -97,6 +97,7 @@ def _task(made: Making) -> ResultTask:
         version=spec.version,
         group=spec.group,
         in_group_mean=spec.in_group_mean,
+        group_members=list(made.pairing.task.group_members),
         spec_hash=made.pairing.task.spec_hash,
         data_hash=made.dataset.data_hash,
         primary=primary.name,

@@ -72,7 +72,7 @@ def check_batch(batch: Batch, source: str) -> None:
         if batch.points is None or len(batch.points) != len(batch.ids):
             raise ModelOutputError(f"{source}: expected {len(batch.ids)} point sets")
         for name, points in zip(batch.ids, batch.points, strict=True):
-            if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0 or not np.isfinite(points).all():
+            if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
                 raise ModelOutputError(f"{source}: sample {name}: expected finite points (n, 2), got {points.shape}")
         return
     images = batch.images

@@ -58,6 +58,7 @@ class Registry:
     protocols: dict[str, str] = field(default_factory=dict)
     diagnostics: dict[str, str] = field(default_factory=dict)
     commands: dict[str, tuple[str, str]] = field(default_factory=dict)
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict)
     origins: dict[tuple[str, str], Origin] = field(default_factory=dict)
     refused: dict[tuple[str, str], list[Origin]] = field(default_factory=dict)
     broken: list[Broken] = field(default_factory=list)

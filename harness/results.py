@@ -75,6 +75,8 @@ class ResultTask(Strict):
     version: int
     group: str | None = None
     in_group_mean: bool = True
+    group_members: list[str] = Field(default_factory=list)
+    """Tasks that the mean of the group asks for, as far as they were installed."""
     spec_hash: str | None
     """Null only for reported numbers."""
     data_hash: str | None

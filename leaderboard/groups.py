@@ -39,8 +39,9 @@ class GroupPanel:
 def make_groups(panels: Sequence[Panel]) -> dict[str, GroupPanel]:
     """Form the column of every group of tasks on the board, from the tasks that count in its mean.
 
-    Coverage counts against the tasks of the group that are on the board. A group has no column when one of its
-    tasks is there with several specs, when headlines differ, or when only one task is there.
+    Coverage counts against the tasks that the results name as members of the group, and those on the board. A group
+    has no column when one of its tasks is there with several specs, when headlines differ, or when only one task is
+    there.
     """
     members: defaultdict[str, list[Panel]] = defaultdict(list)
     for panel in panels:
@@ -60,6 +61,7 @@ def _group(name: str, panels: Sequence[Panel]) -> GroupPanel:
         return GroupPanel(None, reason="the headlines of its tasks differ")
     if len(columns) == 1:
         return GroupPanel(None, reason=f"only {tasks[0]} is there")
+    declared = {member for panel in panels for entry in panel.own for member in entry.result.task.group_members}
     column = Column(
         name=name,
         kind="group",
@@ -68,7 +70,7 @@ def _group(name: str, panels: Sequence[Panel]) -> GroupPanel:
         chance=_mean([one.chance if isinstance(one.chance, float) else None for one in columns]),
         ceiling=_mean([one.ceiling for one in columns]),
         baselines=[one for one in columns[0].baselines if all(one in column.baselines for column in columns)],
-        members=[one.name for one in columns],
+        members=[*(one.name for one in columns), *sorted(declared - set(tasks))],
     )
     cells = _cells(column, panels)
     ranked = rank_cells([(True, one.cell) for one in cells], higher_is_better=column.higher_is_better)
