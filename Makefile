@@ -37,6 +37,7 @@ test-all: lint
 bench: $(READY)
 	$(BIN)/python benchmarks/synthetic.py
 	$(BIN)/python benchmarks/pca_ridge.py
+	$(BIN)/python benchmarks/binning.py
 	test -z "$(DATA)" || $(BIN)/python benchmarks/embedding.py --data-dir "$(DATA)"
 	test -z "$(DATA)" || $(BIN)/python benchmarks/passes.py --data-dir "$(DATA)"
 

@@ -1,4 +1,4 @@
-"""HEST: patches of tissue sections beside the expression of their spots, in the layout of ``hest-bench``."""
+"""HEST: patches of tissue sections and the nuclei in them beside the expression of their spots, as ``hest-bench``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from harness.specs import Strict, TaskSpec
 from harness.types import DataContext
 
 from ..expression import ExpressionFold
 from ..metrics.modules import coexpression_modules
+from .graph_picture import GraphOptions
+from .hest_cells import StructureViews
 from .hest_counts import Normalize, find_genes, read_moments, read_targets
 from .hest_dataset import HestDataset
 from .hest_genes import GeneChoice, read_gene_list, select_variable
@@ -33,18 +35,20 @@ class Source(Strict):
     folder: str
     """Folder of the task in it, for example ``IDC``."""
     slides: RepositoryName | None = None
-    """Repository with whole-slide images, nuclei and metadata, for the tasks that need them."""
+    """Repository with nuclei and metadata, which the views ``graph_image`` and ``points`` need."""
     revision: str | None = None
     """Commit of ``bench`` that is downloaded where no mirror has the file."""
 
 
 class Params(Strict):
-    """How the targets are made."""
+    """How targets and pictures are made."""
 
     normalize: Normalize = "log1p"
     """``log1p`` of raw counts, ``cp10k_log1p`` (each spot scaled to 10,000 counts first) or ``none``."""
     gene_list: str = "var_50genes"
     """``var_50genes`` (shipped with the task), ``train_hvg`` (selected anew in each training fold) or a JSON file."""
+    graph: GraphOptions = Field(default_factory=GraphOptions)
+    """How ``graph_image`` draws the nuclei of a patch."""
 
 
 class HestReader:
@@ -61,7 +65,7 @@ class HestReader:
         params: BaseModel,
         context: DataContext,
     ) -> HestDataset:
-        """Find, check and join the files and read the counts; no pixels are read.
+        """Find, check and join the files and read the counts; no pixels and no nuclei are read.
 
         Raises:
             MissingDataError: a file is nowhere.
@@ -86,9 +90,12 @@ class HestReader:
             targets=targets,
             folds=folds,
             clusters=coexpression_modules(_log_scale(targets[folds[0].train], params.normalize)),
-            notes=tuple(filter(None, [note, *(section.warning for section in sections)])),
+            findings=tuple(filter(None, [note, *(section.warning for section in sections)])),
             sections=sections,
             files=(*splits.files, *chosen.files, *_name_files(splits.sections, sections)),
+            structure=StructureViews(
+                sections, Repository(source.slides) if source.slides else None, context, params.graph
+            ),
         )
 
 

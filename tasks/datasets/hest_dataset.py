@@ -1,4 +1,4 @@
-"""The samples of a HEST task in one order, with their targets, folds and pixels."""
+"""The samples of a HEST task in one order, with their targets, folds and views."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from harness.hashing import hash_code, hash_file, hash_value
 from harness.types import Batch
 
 from ..expression import ExpressionFold
+from .hest_cells import StructureViews
 from .hest_patches import SIDE, PatchImages
 from .hest_sections import Section
 
-VIEWS = ("image",)
+VIEWS = ("image", "graph_image", "points")
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class HestDataset:
 
     Attributes:
         ids: ``SECTION/BARCODE``.
+        findings: what the reader found odd.
         sections: the sections.
-        files: (public name, local path) of every file used.
+        files: (public name, local path) of every file that holds targets or patches.
+        structure: the views made of nuclei; no file of theirs is opened before one is asked for.
     """
 
     ids: tuple[str, ...]
@@ -40,46 +43,85 @@ class HestDataset:
     targets: NDArray[np.float64]
     folds: tuple[ExpressionFold, ...]
     clusters: tuple[str, ...]
-    notes: tuple[str, ...]
+    findings: tuple[str, ...]
     sections: tuple[Section, ...]
     files: tuple[tuple[str, Path], ...]
+    structure: StructureViews
     _images: PatchImages = field(default_factory=PatchImages, repr=False, compare=False)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Findings, and the number of patches without a nucleus once a structure view has been asked for."""
+        return (*self.findings, *self.structure.notes)
 
     @cached_property
     def data_hash(self) -> str:
-        """sha256 over the names and contents of every file used."""
+        """sha256 over the names and contents of the files with splits, genes, counts and patches.
+
+        The same for every view, because scores of all views of a task are compared: nuclei make other embeddings of
+        the same samples and targets, and stand in :meth:`fingerprint`.
+        """
         return hash_value(sorted([name, hash_file(path)] for name, path in self.files))
 
     def fingerprint(self, view: str) -> str:
-        """Return the sha256 of patch files, sample order and reader's code."""
+        """Return the sha256 of files, sample order, options and code that shape a view.
+
+        For ``image`` the files are those with the patches; for the structure views the segmentations, the pixel sizes
+        and the positions of the patches, and for ``graph_image`` the options of drawing too. The nuclei are read.
+        """
         _check_view(view)
-        return hash_value(
-            {
-                "view": view,
-                "patches": [hash_file(section.patches.path) for section in self.sections],
-                "ids": hashlib.sha256("\n".join(self.ids).encode()).hexdigest(),
-                "code": hash_code(__name__),
-            }
-        )
+        if view == "image":
+            shape: object = [hash_file(section.patches.path) for section in self.sections]
+        else:
+            shape = self.structure.facts(view)
+        ids = hashlib.sha256("\n".join(self.ids).encode()).hexdigest()
+        return hash_value({"view": view, "shape": shape, "ids": ids, "code": hash_code(__name__)})
 
     def read(self, view: str, start: int, stop: int) -> Batch:
-        """Read a range of patches, which may cross sections, as (N, 3, 224, 224) uint8 RGB.
+        """Read a range of patches, which may cross sections.
+
+        Returns:
+            ``image``: (N, 3, 224, 224) uint8 RGB. ``graph_image``: the same shape, three views of one channel,
+            read-only; black where a patch holds no nucleus. ``points``: N arrays (n_i, 2) float32, n_i may be 0: such
+            a patch stays, because without it the image view would have other samples (our choice).
 
         Raises:
-            UsageError: another view than ``image``.
-            DamagedFileError: a patch file without pixels, or unreadable ones.
+            UsageError: another view.
+            SpecError: a structure view, and the task names no repository of slides.
+            MissingDataError: a structure view, and nuclei or pixel size of a section are nowhere.
+            DamagedFileError: a patch file without pixels, an unreadable file, or nuclei that do not join the patches.
         """
         _check_view(view)
         ids = self.ids[start:stop]
+        if view == "points":
+            sets = [self.structure.cells[number].points(row) for number, row in self._places(start, stop)]
+            return Batch(ids, view, points=tuple(sets))
+        if view == "graph_image":
+            pictures = np.empty((len(ids), 1, SIDE, SIDE), dtype=np.uint8)
+            for picture, (number, row) in zip(pictures, self._places(start, stop), strict=True):
+                picture[0] = self.structure.cells[number].picture(row, self.structure.options)
+            return Batch(ids, view, images=np.broadcast_to(pictures, (len(ids), 3, SIDE, SIDE)))
         images = np.empty((len(ids), 3, SIDE, SIDE), dtype=np.uint8)
         first = 0
-        for section in self.sections:
-            rows = section.patch_rows[max(start - first, 0) : max(stop - first, 0)]
+        for section, rows in zip(self.sections, self._rows(start, stop), strict=True):
             if len(rows):
-                at = max(first - start, 0)
-                self._images.read(section.patches.path, rows, images[at : at + len(rows)])
-            first += len(section.patch_rows)
+                self._images.read(section.patches.path, rows, images[first : first + len(rows)])
+            first += len(rows)
         return Batch(ids, view, images=images)
+
+    def _rows(self, start: int, stop: int) -> list[NDArray[np.int64]]:
+        """Return for each section the rows of its patch file that a range of samples takes."""
+        ends = np.cumsum([len(section.patch_rows) for section in self.sections])
+        return [
+            section.patch_rows[
+                max(start - end + len(section.patch_rows), 0) : max(stop - end + len(section.patch_rows), 0)
+            ]
+            for section, end in zip(self.sections, ends.tolist(), strict=True)
+        ]
+
+    def _places(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Return for each sample of a range the number of its section and its row in that patch file."""
+        return [(number, int(row)) for number, rows in enumerate(self._rows(start, stop)) for row in rows]
 
 
 def _check_view(view: str) -> None:
