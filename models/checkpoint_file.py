@@ -35,11 +35,11 @@ def read_state(path: Path) -> Mapping[str, Any]:
     with path.open("rb") as stream:
         start = stream.read(512)
         size = stream.seek(0, os.SEEK_END)
+    header = int.from_bytes(start[:_HEADER], "little")
+    if start[_HEADER : _HEADER + 1] == b"{" and header < 1 << 30:  # first: a length may begin like a pickle
+        return _read_safetensors(path, header)
     if start.startswith(_TORCH_STARTS):
         return _read_torch(path)
-    header = int.from_bytes(start[:_HEADER], "little")
-    if start[_HEADER : _HEADER + 1] == b"{" and header < 1 << 30:
-        return _read_safetensors(path, header)
     raise DamagedFileError(f"{path}: neither a safetensors nor a torch file: {_guess(start, size)}; download it again")
 
 
