@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from harness.types import DataContext
 
 BENCH = "owner/bench"
+SLIDES = "owner/slides"
 UM_PER_PX = 0.7
 HALF = 112 / UM_PER_PX / 2
 """Half the side of a patch in slide pixels."""
@@ -26,8 +28,8 @@ name: tiny
 title: Tiny tissue
 domain: histology
 licence: CC0
-source: {{reader: hest, bench: {BENCH}, folder: TASK}}
-input: {{views: [image], um_per_px: 0.5}}
+source: {{reader: hest, bench: {BENCH}, folder: TASK SLIDES}}
+input: {{views: [VIEWS], um_per_px: 0.5}}
 protocol: {{name: expression-regression, params: {{}}}}
 metrics:
   - {{name: pcc, primary: true, chance: 0, ceiling: 1}}
@@ -76,20 +78,30 @@ class Tree:
         """A split file."""
         return self.task / f"splits/{side}_{fold}.csv"
 
-    def open(self, limit: int | None = None, **params: str) -> HestDataset:
+    def nuclei(self, section: str) -> Path:
+        """The segmentation of a section."""
+        return self.root / SLIDES / f"cellvit_seg/{section}_cellvit_seg.parquet"
+
+    def metadata(self, section: str) -> Path:
+        """The metadata of a section."""
+        return self.root / SLIDES / f"metadata/{section}.json"
+
+    def open(self, limit: int | None = None, slides: str | None = None, **params: object) -> HestDataset:
         """Open the task as it is on disk now."""
         context = DataContext(data_dirs=(self.root,), cache=self.root / "cache", offline=True, limit=limit)
-        return READER.open(None, Source(bench=BENCH, folder=self.folder), Params(**params), context)
+        source = Source(bench=BENCH, folder=self.folder, slides=slides)
+        return READER.open(None, source, Params.model_validate(params), context)
 
     def copy(self, root: Path) -> Tree:
         """Copy all files to another data folder."""
         shutil.copytree(self.root, root, dirs_exist_ok=True)
         return replace(self, root=root)
 
-    def write_spec(self) -> Path:
-        """Write a task spec that names this tree."""
+    def write_spec(self, *views: str, slides: str | None = None) -> Path:
+        """Write a task spec that names this tree, by default with the image view alone."""
         path = self.root / "tiny.yaml"
-        path.write_text(SPEC)
+        text = SPEC.replace("VIEWS", ", ".join(views) or "image")
+        path.write_text(text.replace(" SLIDES", f", slides: {slides}" if slides else ""))
         return path
 
 
@@ -184,6 +196,55 @@ def write_h5ad(
         group.attrs.update({"encoding-type": f"{storage}_matrix", "shape": np.array(counts.shape)})
         for part in ("data", "indices", "indptr"):
             group[part] = getattr(matrix, part)
+
+
+def write_slides(tree: Tree, per_patch: int = 6, seed: int = 1) -> dict[str, NDArray[np.float64]]:
+    """Write pixel sizes and nuclei: some in each patch, and as many in none, 6000 px further to the right.
+
+    Returns:
+        Section -> (n, 2) centres of the nuclei, in the order of the file.
+    """
+    rng, centres = np.random.default_rng(seed), {}
+    for section in tree.sections:
+        with h5py.File(tree.patches(section)) as file:
+            corners = file["coords"][()].astype(np.float64)
+        inside = np.repeat(corners, per_patch, axis=0) + rng.uniform(0, 2 * HALF, (per_patch * len(corners), 2))
+        outside = inside + np.array([6000, 0])
+        centres[section] = rng.permutation(np.concatenate([inside, outside]))
+        tree.nuclei(section).parent.mkdir(parents=True, exist_ok=True)
+        tree.metadata(section).parent.mkdir(parents=True, exist_ok=True)
+        tree.metadata(section).write_text(json.dumps({"id": section, "pixel_size_um_estimated": UM_PER_PX}))
+        write_nuclei(tree.nuclei(section), [wkb_polygon(square_about(*centre)) for centre in centres[section]])
+    return centres
+
+
+def square_about(x: float, y: float, half: float = 4.0) -> list[tuple[float, float]]:
+    """Return a closed ring with this centre."""
+    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1))
+    return [(x + half * a, y + half * b) for a, b in signs]
+
+
+def wkb_polygon(*rings: Sequence[tuple[float, float]]) -> bytes:
+    """Encode a polygon, the exterior first."""
+    parts = [struct.pack("<BII", 1, 3, len(rings))]
+    for ring in rings:
+        parts += [struct.pack("<I", len(ring)), *(struct.pack("<dd", *vertex) for vertex in ring)]
+    return b"".join(parts)
+
+
+def wkb_multipolygon(*polygons: bytes) -> bytes:
+    """Encode several encoded polygons as one."""
+    return struct.pack("<BII", 1, 6, len(polygons)) + b"".join(polygons)
+
+
+def write_nuclei(path: Path, geometry: Sequence[bytes | None], column: str = "geometry", rows: int = 50) -> None:
+    """Write a GeoParquet file with row groups of a few rows."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.table({"class": ["Unknown"] * len(geometry), column: pa.array(geometry, pa.binary())})
+    stated = {"version": "1.1.0", "primary_column": column, "columns": {column: {"encoding": "WKB"}}}
+    parquet.write_table(table.replace_schema_metadata({"geo": json.dumps(stated)}), path, row_group_size=rows)
 
 
 def cut(path: Path) -> None:

@@ -183,8 +183,8 @@ def results(cache: Path) -> dict[tuple[str, str], Result]:
 
 
 def run(task: str, folder: Path, models: str = "pixel-mean,pixel-stats", **options: Any) -> list[Result]:
-    """Evaluate models on a task of the examples."""
-    spec = ROOT / f"examples/her2st/{task}.yaml"
+    """Evaluate models on the patches of a task of the examples."""
+    spec = f"{ROOT / 'examples/her2st' / task}.yaml@image"
     return evaluate(
         models,
         spec,

@@ -418,8 +418,8 @@ def test_without_images_only_precomputed_vectors_are_left(tree: Tree) -> None:
 def test_another_view_is_refused(tree: Tree) -> None:
     """The reader names the views it offers."""
     dataset = tree.open()
-    for ask in (lambda: dataset.read("points", 0, 1), lambda: dataset.fingerprint("points")):
-        with pytest.raises(UsageError, match="view 'points': the hest reader offers image"):
+    for ask in (lambda: dataset.read("movie", 0, 1), lambda: dataset.fingerprint("movie")):
+        with pytest.raises(UsageError, match="view 'movie': the hest reader offers image, graph_image, points"):
             ask()
 
 

@@ -96,7 +96,7 @@ def test_doctor_names_the_broken_plugin(environment: Path) -> None:
 def test_a_plugin_evaluates_on_real_tissue(environment: Path, tmp_path: Path) -> None:
     """A third-party model runs from an installed wheel, outside the source tree."""
     done = harness(
-        environment, "eval", "--model", "corner-pixel", "--tasks", str(ROOT / "examples/her2st/hest.yaml"),
+        environment, "eval", "--model", "corner-pixel", "--tasks", f"{ROOT}/examples/her2st/hest.yaml@image",
         "--data-dir", str(SHARED / "data"), "--store", str(tmp_path / "store"), "--output", str(tmp_path / "out"),
         "--baselines", "none", "--json", cwd=tmp_path,
     )  # fmt: skip
@@ -105,7 +105,7 @@ def test_a_plugin_evaluates_on_real_tissue(environment: Path, tmp_path: Path) ->
     result = json.loads(line)
     assert result["provenance"]["plugin"] == "harness-corner-pixel 1.2.3"
     assert -1 <= result["metrics"]["pcc"]["value"] <= 1
-    assert (tmp_path / "out/hest-her2st/corner-pixel.json").is_file()
+    assert (tmp_path / "out/hest-her2st@image/corner-pixel.json").is_file()
 
 
 @pytest.mark.parametrize(("arguments", "seconds"), [(["--help"], 0.3), (["tasks", "ls"], 0.6), (["models", "ls"], 0.6)])

@@ -21,7 +21,7 @@ def start(folder: Path, output: str) -> subprocess.Popen[bytes]:
     """Start an evaluation of single-conv, seed 0, on the real sections."""
     command = [
         sys.executable, "-Im", "harness", "eval", "--model", "single-conv", "--seeds", "0", "--baselines", "none",
-        "--tasks", str(ROOT / "examples/her2st/hest.yaml"), "--data-dir", str(SHARED / "data"),
+        "--tasks", f"{ROOT}/examples/her2st/hest.yaml@image", "--data-dir", str(SHARED / "data"),
         "--store", str(folder / "store"), "--output", str(folder / output), "--batch-size", "16",
     ]  # fmt: skip
     variables = {**os.environ, "BIOIMAGE_HARNESS_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}

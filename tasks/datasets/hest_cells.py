@@ -1,0 +1,169 @@
+"""Nuclei inside the patches of HEST sections, and what is made of them: sets of points and pictures of graphs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import DamagedFileError, MissingDataError, SpecError
+from harness.hashing import hash_code, hash_file
+from harness.types import DataContext
+
+from ..metrics.binning import Members, points_in_boxes
+from .graph_picture import GraphOptions, draw_graph
+from .hest_metadata import read_pixel_size
+from .hest_nuclei import read_centroids
+from .hest_patches import SIDE, SIDE_UM
+from .hest_sections import Section
+from .mirror import Repository, find_file
+
+_FEWEST = 0.01  # share of the nuclei that must lie in patches
+_BINNING = "harness.tasks.metrics.binning"
+
+
+@dataclass(frozen=True)
+class SectionCells:
+    """The nuclei of a section and the patches they lie in.
+
+    Attributes:
+        path: the segmentation.
+        um_per_px: micrometres a slide pixel.
+        nuclei: (n, 2) float64 centroids, full-resolution slide pixels.
+        corners: (m, 2) float64 upper left corners of the patches in the same pixels.
+        members: nuclei of each patch; both ends of its sides are closed, and a nucleus may lie in several patches.
+    """
+
+    path: Path
+    um_per_px: float
+    nuclei: NDArray[np.float64]
+    corners: NDArray[np.float64]
+    members: Members
+
+    def micrometres(self, patch: int) -> NDArray[np.float64]:
+        """Return (k, 2) float64 x, y of the nuclei of a patch in um from its upper left corner, 0 to 112."""
+        inside: NDArray[np.float64] = self.nuclei[self.members.of(patch)] - self.corners[patch]
+        return inside * self.um_per_px
+
+    def points(self, patch: int) -> NDArray[np.float32]:
+        """Return (k, 2) float32, twice (x, y) - centre over the side of the patch: -1 to 1, y as in the image."""
+        return (2 * self.micrometres(patch) / SIDE_UM - 1).astype(np.float32)
+
+    def picture(self, patch: int, options: GraphOptions) -> NDArray[np.uint8]:
+        """Return (224, 224) uint8: the graph of the nuclei of a patch."""
+        return draw_graph(self.micrometres(patch), (SIDE_UM, SIDE_UM), options, SIDE)
+
+
+def read_cells(section: Section, slides: Repository, context: DataContext) -> SectionCells:
+    """Read the nuclei of a section and find those of each patch of its patch file.
+
+    Raises:
+        MissingDataError: no segmentation, or no pixel size.
+        DamagedFileError: a file cannot be read, or less than 1 % of the nuclei lie in a patch.
+    """
+    um_per_px = read_pixel_size(slides, section.name, context)
+    path = find_nuclei(section.name, slides, context)
+    nuclei = read_centroids(path)
+    members = _bin(nuclei, section.patches.corners, um_per_px)
+    share = _share_inside(members, len(nuclei))
+    if share < _FEWEST:
+        turned = _share_inside(_bin(nuclei[:, ::-1], section.patches.corners, um_per_px), len(nuclei))
+        hint = f" (exchanging x and y would put {turned:.0%} there)" if turned >= _FEWEST else ""
+        raise DamagedFileError(
+            f"{path}: {share:.2%} of {len(nuclei)} nuclei lie in a patch of section {section.name}, expected at least "
+            f"{_FEWEST:.0%}; the file of another section, or another coordinate frame?{hint}"
+        )
+    return SectionCells(path, um_per_px, nuclei, section.patches.corners, members)
+
+
+def find_nuclei(name: str, slides: Repository, context: DataContext) -> Path:
+    """Find the segmentation of a section; what lies on disk comes before any download, parquet before GeoJSON.
+
+    Raises:
+        MissingDataError: neither file is anywhere.
+    """
+    paths = [f"cellvit_seg/{name}_cellvit_seg.{ending}" for ending in ("parquet", "geojson.zip")]
+    tried: list[str] = []
+    for place in (replace(context, offline=True), context):
+        tried = []
+        for path in paths:
+            try:
+                return find_file(slides, path, place)
+            except MissingDataError as error:
+                tried.append(str(error))
+    raise MissingDataError("\n".join([f"section {name}: graph_image and points need its nuclei:", *tried]))
+
+
+class StructureViews:
+    """Cells of all sections of a task, read when a structure view is first asked for.
+
+    Safe to use from threads; a pickled copy reads them anew.
+    """
+
+    def __init__(
+        self, sections: Sequence[Section], slides: Repository | None, context: DataContext, options: GraphOptions
+    ) -> None:
+        """Keep where the files are; nothing is opened."""
+        self._sections, self._slides, self._context, self.options = tuple(sections), slides, context, options
+        self._lock = Lock()
+        self._cells: tuple[SectionCells, ...] | None = None
+
+    def __reduce__(self) -> tuple[type[StructureViews], tuple[object, ...]]:
+        """Pickle without what was read."""
+        return StructureViews, (self._sections, self._slides, self._context, self.options)
+
+    @property
+    def cells(self) -> tuple[SectionCells, ...]:
+        """Cells section by section.
+
+        Raises:
+            SpecError: the task names no repository of slides.
+            MissingDataError, DamagedFileError: as :func:`read_cells`.
+        """
+        with self._lock:
+            if self._cells is None:
+                if self._slides is None:
+                    raise SpecError(
+                        "source.slides: missing; graph_image and points need the repository with the nuclei, OWNER/REPO"
+                    )
+                self._cells = tuple(read_cells(section, self._slides, self._context) for section in self._sections)
+            return self._cells
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many patches hold no nucleus, once a structure view has been asked for; nothing where none is empty."""
+        with self._lock:
+            cells = self._cells
+        if cells is None:
+            return ()
+        counts = np.concatenate(
+            [one.members.counts[section.patch_rows] for one, section in zip(cells, self._sections, strict=True)]
+        )
+        empty = int((counts == 0).sum())
+        return (f"graph_image and points: {empty} of {len(counts)} patches hold no nucleus",) if empty else ()
+
+    def facts(self, view: str) -> dict[str, object]:
+        """Return what shapes a structure view, as a JSON value."""
+        options = self.options.model_dump(mode="json") if view == "graph_image" else None
+        return {"sections": self._file_facts, "graph": options, "binning": hash_code(_BINNING)}
+
+    @cached_property
+    def _file_facts(self) -> list[list[object]]:
+        return [
+            [hash_file(one.path), one.um_per_px, hashlib.sha256(one.corners[section.patch_rows].tobytes()).hexdigest()]
+            for one, section in zip(self.cells, self._sections, strict=True)
+        ]
+
+
+def _bin(nuclei: NDArray[np.float64], corners: NDArray[np.float64], um_per_px: float) -> Members:
+    return points_in_boxes(nuclei, np.concatenate([corners, corners + SIDE_UM / um_per_px], axis=1))
+
+
+def _share_inside(members: Members, total: int) -> float:
+    return len(np.unique(members.index)) / total
