@@ -83,11 +83,11 @@ def measure_rerun(options: RunOptions, runs: int) -> dict[str, Any]:
     models = parse_models("pixel-mean,pixel-stats,single-conv,untrained:resnet18")
     with tempfile.TemporaryDirectory() as folder:
         chosen = replace(options, store=f"{folder}/store", output=Path(folder) / "results", baselines="none")
-        run(models, str(SPEC), chosen)
+        run(models, f"{SPEC}@image", chosen)
         beyond = []
         for _ in range(runs):
             reports = []
-            timing = clock(lambda reports=reports: reports.append(run(models, str(SPEC), chosen)))
+            timing = clock(lambda reports=reports: reports.append(run(models, f"{SPEC}@image", chosen)))
             (report,) = reports
             evaluated = sum(result.provenance.seconds["evaluate"] for result in report.results)
             if sum(result.provenance.n_embedded for result in report.results):

@@ -100,15 +100,17 @@ def run(
     registry, progress = registry or load_registry(), progress or Silent()
     report = RunReport()
     pairings = with_baselines(registry, _pair(registry, models, tasks, options, report), options)
-    opened: dict[str, Dataset] = {}
+    opened: dict[tuple[str, str], Dataset] = {}
 
     def work(pairing: Pairing) -> None:
         title = f"{pairing.model.request} on {pairing.task.spec.name}@{pairing.view}"
         try:
-            if pairing.task.spec_hash not in opened:
-                opened.clear()  # tasks come one after another: one open dataset is enough
-                opened[pairing.task.spec_hash] = open_dataset(pairing, options)
-            dataset = opened[pairing.task.spec_hash]
+            key = (pairing.task.spec_hash, pairing.view)  # a view of its own: what one finds odd is not another's
+            if key not in opened:
+                for old in [known for known in opened if known[0] != key[0]]:
+                    del opened[old]  # tasks come one after another: those of one are enough
+                opened[key] = open_dataset(pairing, options)
+            dataset = opened[key]
             for outcome in evaluate_pairing(registry, pairing, dataset, options, progress):
                 path = write_outcome(outcome, options.output, pairing) if options.output is not None else None
                 report.results.append(outcome.result)

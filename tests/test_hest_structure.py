@@ -523,6 +523,19 @@ def test_a_result_says_how_many_patches_are_empty(tree: Tree, view: str, model: 
     assert again.notes == first.notes
 
 
+def test_what_a_structure_view_lacks_is_not_said_of_images(tree: Tree) -> None:
+    """Views of one run have notes of their own: the image result says what it says when it runs alone."""
+    corner = corners(tree, "B")[1]
+    write_nuclei(tree.nuclei("B"), [wkb_polygon(square_about(*(corner + HALF + step))) for step in range(3)])
+    spec = str(tree.write_spec("graph_image", "image", "points", slides=SLIDES))
+    results = evaluate(
+        "cell-count,pixel-mean", spec, data_dirs=(tree.root,), store=str(tree.root / "store"), baselines="none",
+        output=None, offline=True,
+    )  # fmt: skip
+    said = {result.view: any("hold no nucleus" in note for note in result.notes) for result in results}
+    assert said == {"graph_image": True, "image": False, "points": True}
+
+
 def test_the_share_in_patches_is_that_of_all_patches(tree: Tree) -> None:
     """A limit leaves few patches, yet the nuclei are still known to be those of the section."""
     write_slides(tree, per_patch=400)
