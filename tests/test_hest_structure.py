@@ -159,7 +159,7 @@ SQUARES = [(10.0 * number, 3.0 * number) for number in range(1, 8)]
 
 def test_parquet_is_read_across_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small groups and batches give the centroids in file order, whatever the geometry column is called."""
-    monkeypatch.setattr("harness.tasks.datasets.hest_nuclei._BATCH", 2)
+    monkeypatch.setattr("harness.tasks.datasets.wkb_rings._BATCH", 2)
     write_nuclei(tmp_path / "a.parquet", [wkb_polygon(square_about(*at)) for at in SQUARES], column="shape", rows=3)
     np.testing.assert_allclose(read_centroids(tmp_path / "a.parquet"), SQUARES)
 
