@@ -15,7 +15,7 @@ import pytest
 from places import ROOT, SHARED, needs_shared
 
 PLUGINS = Path(__file__).parent / "plugins"
-HEAVY = ("torch", "timm", "torch_geometric", "sklearn", "datasets", "pandas", "scipy", "torchvision")
+HEAVY = ("matplotlib", "torch", "timm", "torch_geometric", "sklearn", "datasets", "pandas", "scipy", "torchvision")
 
 
 @pytest.fixture(scope="module")
