@@ -49,11 +49,46 @@ def list_tasks(tag: str | None, *, as_json: bool) -> None:
         show(table)
 
 
-@tasks.command("show", epilog="Example:  harness tasks show synthetic-mini")
+@tasks.command(
+    "show",
+    epilog="Examples:  harness tasks show synthetic-mini"
+    "   |   harness tasks show synthetic-mini --preview sample.png --sample test/07/0003",
+)
 @click.argument("task")
 @click.option("--json", "as_json", is_flag=True, help="The spec with all parameters, as JSON.")
-def show_task(task: str, *, as_json: bool) -> None:
-    """Show a task: what it asks, all parameters in force, its warnings and licence."""
+@click.option(
+    "--preview",
+    type=click.Path(path_type=Path),
+    help="Draw one sample in all views instead; .png, .pdf or .svg.",
+)
+@click.option("--sample", help="Id of the sample to draw  [default: the middle one].")
+@click.option(
+    "--data-dir",
+    "data_dirs",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Mirror of the public sources for --preview; may be given several times, first hit wins.",
+)
+@click.option("--offline", is_flag=True, help="No network.")
+def show_task(
+    task: str, preview: Path | None, sample: str | None, data_dirs: tuple[Path, ...], *, as_json: bool, offline: bool
+) -> None:
+    """Show a task: what it asks, all parameters in force, its warnings and licence; or one sample of it."""
+    from harness.cli.preview import write_preview
+    from harness.errors import UsageError
+    from harness.options import RunOptions
+
+    if preview is None:
+        if sample is not None:
+            raise UsageError("--sample chooses what --preview PATH draws; give both")
+        _print_specs(task, as_json=as_json)
+    elif as_json:
+        raise UsageError("--preview draws a picture and --json prints the spec; give one of them")
+    else:
+        write_preview(task, preview, sample, RunOptions(data_dirs=tuple(data_dirs), offline=offline).data_context)
+
+
+def _print_specs(task: str, *, as_json: bool) -> None:
     import yaml
 
     from harness.plugins import load_registry
