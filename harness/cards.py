@@ -15,7 +15,7 @@ class WeightsSpec(Strict):
     """Where trained weights lie and how their keys are renamed."""
 
     source: str
-    """``hf-hub:OWNER/REPO`` or ``torchvision:FILE``."""
+    """``hf-hub:OWNER/REPO``, ``torchvision:FILE`` or ``trained:TASK`` (what ``harness train`` wrote)."""
     files: list[str] = Field(default_factory=lambda: ["model.safetensors", "pytorch_model.bin"])
     """File names, best first."""
     paths: list[str] = Field(default_factory=list)
@@ -133,6 +133,11 @@ class ModelCard(Strict):
     paper: str | None = None
     year: int | None = None
     notes: str = ""
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the model is a torch network whose weights training can find."""
+        return "torch" in self.requires and self.family != "hand-crafted"
 
     @property
     def stages(self) -> list[str]:

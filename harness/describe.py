@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from harness.hashing import hash_value
 from harness.identity import Identity
 from harness.match import Pairing
 from harness.provenance import command_line, git_revision, machine, now, versions
-from harness.results import Provenance, Result, ResultModel, ResultTask, UnitBlock
+from harness.results import Provenance, Result, ResultModel, ResultTask, Training, UnitBlock
 from harness.scoring import Score
 from harness.types import BuildContext, Dataset, Embeddings
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A result and the atoms of its companion metrics."""
+    """A result, the atoms of its companion metrics, and files that go beside it, by the ending of their names."""
 
     result: Result
     companions: dict[str, UnitBlock]
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,18 @@ def describe(
 def _model(made: Making, dim: int) -> ResultModel:
     pairing = made.pairing
     card, task, request = pairing.model.card, pairing.task.spec, pairing.model.request
-    trained = "iid" if card.pretrain_domain == task.domain else "ood"
+    trained: Training = "iid" if card.pretrain_domain == task.domain else "ood"
     untouched = card.family == "hand-crafted"
+    if pairing.trains:
+        trained = "scratch"
+    elif pairing.model.random:
+        trained = "untrained"
     return ResultModel(
         name=request.model,
         label=("untrained " if request.untrained else "") + (card.label or card.name),
         family=card.family,
         pretrain_domain="none" if pairing.model.random else card.pretrain_domain,
-        training="none" if untouched else "untrained" if pairing.model.random else trained,
+        training="none" if untouched else trained,
         structure=card.structure,
         params=card.expect.params,
         dim=dim,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from harness.describe import Making, Outcome, describe
@@ -18,23 +19,24 @@ from harness.plugins import Registry
 from harness.results import FieldValue
 from harness.scoring import combine, score
 from harness.store import Store
-from harness.types import BuildContext, Dataset, Embeddings, Progress
+from harness.training import train_pairing
+from harness.types import BuildContext, Dataset, Embeddings, Progress, Trained, TrainingSamples
 from harness.writing import Claim, refuse_others
 
 _BATCH = {"cpu": 32, "mps": 64, "cuda": 128}
 """Samples a call of the model, by device: part of the rule, never of a timing."""
 
 
-def open_dataset(pairing: Pairing, options: RunOptions) -> Dataset:
+def open_dataset(pairing: Pairing, options: RunOptions, progress: Progress) -> Dataset:
     """Open the data of a pairing's task.
 
     Raises:
         MissingDataError, DamagedFileError: as the reader finds.
         PluginError: the reader fails otherwise.
     """
-    task = pairing.task
+    task, context = pairing.task, replace(options.data_context, progress=progress)
     try:
-        return task.reader.open(task.spec, task.source, task.reader_params, options.data_context)
+        return task.reader.open(task.spec, task.source, task.reader_params, context)
     except HarnessError:
         raise
     except Exception as error:
@@ -55,8 +57,13 @@ def evaluate_pairing(
     store = Store(options.store_root)
     by_stage: dict[str, list[Embeddings]] = {stage: [] for stage in pairing.stages}
     n_embedded, batch_size, started = 0, 0, time.perf_counter()
+    trained: dict[int, Trained] = {}
     for seed in seeds:
         job = _job(pairing, dataset, replace(context, seed=seed), identity, options)
+        if pairing.trains:
+            begin = replace(context, seed=seed)
+            trained[seed] = train_pairing(registry, pairing, dataset, begin, options=options, progress=progress)
+            job = _of_trained(job, trained[seed])
         report = embed(job, store, progress)
         n_embedded, batch_size = n_embedded + report.n_embedded, report.batch_size
         for embeddings in report.embeddings:
@@ -65,7 +72,31 @@ def evaluate_pairing(
         return []
     seconds = time.perf_counter() - started
     made = Making(pairing, dataset, context, identity, seeds, n_embedded, batch_size, seconds, options.changes)
-    return [_outcome(registry, made, sets, options) for sets in by_stage.values()]
+    outcomes = [_outcome(registry, made, sets, options) for sets in by_stage.values()]
+    return [_with_training(outcome, trained) for outcome in outcomes]
+
+
+def _of_trained(job: EmbedJob, trained: Trained) -> EmbedJob:
+    """Let the trained network give class scores, of the test samples alone."""
+    if not isinstance(job.dataset, TrainingSamples):
+        raise PluginError(f"{job.title}: the data set cannot be split")
+    tested = job.dataset.only("test")
+    identity = {**job.identity, "trained": trained.digest, "data": tested.fingerprint(job.view)}
+    return replace(job, dataset=tested, identity=identity, build=trained.load)
+
+
+def _with_training(outcome: Outcome, trained: Mapping[int, Trained]) -> Outcome:
+    """Put the training curves into a result and beside it."""
+    told: dict[str, FieldValue] = {}
+    files: dict[str, Path] = {}
+    for seed, one in trained.items():
+        told[f"training.seed{seed}.best_epoch"] = one.best
+        told[f"training.seed{seed}.checkpoint"] = one.digest
+        for name in sorted({name for epoch in one.history for name in epoch} - {"epoch", "seconds"}):
+            told[f"training.seed{seed}.{name}"] = [epoch.get(name) for epoch in one.history]
+        files |= {f"training-seed{seed}{path.suffix}": path for path in one.curves}
+    result = outcome.result.model_copy(update={"diagnostics": {**outcome.result.diagnostics, **told}})
+    return replace(outcome, result=result, files=files) if trained else outcome
 
 
 def _job(

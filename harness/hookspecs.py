@@ -13,6 +13,7 @@ import pluggy
 from harness.board import Leaderboard
 from harness.cards import ModelCard
 from harness.results import Result
+from harness.types import Trained, TrainJob
 
 hookspec = pluggy.HookspecMarker("harness")
 hookimpl = pluggy.HookimplMarker("harness")
@@ -59,6 +60,11 @@ def harness_commands() -> dict[str, tuple[str, str]]:  # type: ignore[empty-body
 @hookspec(firstresult=True)
 def harness_placement(device: str, dtype: str, allowed: list[str]) -> tuple[str, str] | None:
     """Resolve ``auto`` for device and dtype by a rule from the device's capability and what the card allows."""
+
+
+@hookspec(firstresult=True)
+def harness_train(job: TrainJob) -> Trained | None:
+    """Train a network from its random initialisation, or take up where an interrupted training stopped."""
 
 
 @hookspec(firstresult=True)

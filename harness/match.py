@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.binding import BoundTask
 from harness.errors import UnknownNameError
 from harness.selection import RequestedModel
+from harness.types import TrainingProtocol
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,11 @@ class Pairing:
     model: RequestedModel
     view: str
     stages: tuple[str, ...]
+
+    @property
+    def trains(self) -> bool:
+        """Whether the task trains the model before it is scored."""
+        return isinstance(self.task.protocol, TrainingProtocol) and self.model.card.trainable
 
 
 @dataclass(frozen=True)
@@ -80,4 +86,15 @@ def _fit(task: BoundTask, model: RequestedModel, view: str, stages: tuple[str, .
     if view != "points" and takes not in ("any", offered) and card.input.channel_adapt == "none" and not model.random:
         reason = f"its images have {offered} channels; {card.name} takes {takes} and has no rule for others"
         return Mismatch(f"{task.spec.name}@{view}", str(model.request), reason)
-    return Pairing(task, model, view, stages)
+    pairing = Pairing(task, model, view, stages)
+    return _from_scratch(pairing) if pairing.trains else pairing
+
+
+def _from_scratch(pairing: Pairing) -> Pairing | Mismatch:
+    """Let a task that trains begin with random weights; a model that brings its own would not be what was asked for."""
+    task, model = pairing.task, pairing.model
+    brings = "weights" in model.request.options or (model.card.weights is not None and not model.random)
+    if brings:
+        reason = f"the task trains from random weights; ask for untrained:{model.request.base}"
+        return Mismatch(f"{task.spec.name}@{pairing.view}", str(model.request), reason)
+    return replace(pairing, model=replace(model, scratch=True), stages=(model.card.stages[-1],))

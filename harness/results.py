@@ -87,6 +87,9 @@ class ResultTask(Strict):
     baselines: list[str] = Field(default_factory=list)
 
 
+Training = Literal["none", "untrained", "scratch", "iid", "ood"]
+
+
 class ResultModel(Strict):
     """The model a result belongs to: what the card says, as far as a reader of scores needs it."""
 
@@ -95,8 +98,8 @@ class ResultModel(Strict):
     label: str
     family: str
     pretrain_domain: str
-    training: Literal["none", "untrained", "iid", "ood"]
-    """Relation of the training data to the task's domain."""
+    training: Training
+    """Relation of the training data to the task's domain; ``scratch``: the task trains it, from random weights."""
     structure: bool
     """Sees positions or counts of cells only."""
     params: int | None = None

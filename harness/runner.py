@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.baselines import with_baselines
@@ -13,11 +13,13 @@ from harness.execution import execute
 from harness.match import Mismatch, Pairing, match
 from harness.modelstring import ModelRequest, parse_models
 from harness.options import RunOptions
+from harness.placing import place_model
 from harness.plugins import Registry, load_registry
 from harness.progress import Silent
 from harness.results import Result
 from harness.selection import select_model, select_tasks
-from harness.types import Dataset, Progress
+from harness.training import train_pairing
+from harness.types import Dataset, Progress, Trained
 from harness.writing import write_outcome
 
 
@@ -109,7 +111,7 @@ def run(
             if key not in opened:
                 for old in [known for known in opened if known[0] != key[0]]:
                     del opened[old]  # tasks come one after another: those of one are enough
-                opened[key] = open_dataset(pairing, options)
+                opened[key] = open_dataset(pairing, options, progress)
             dataset = opened[key]
             for outcome in evaluate_pairing(registry, pairing, dataset, options, progress):
                 path = write_outcome(outcome, options.output, pairing) if options.output is not None else None
@@ -125,6 +127,47 @@ def run(
 
     execute(work, pairings, options.executor)
     return report
+
+
+def train(
+    models: Sequence[ModelRequest],
+    task: str,
+    options: RunOptions,
+    *,
+    file: Path | None = None,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train one model on one task that trains, from the initialisation of one seed.
+
+    Args:
+        models: the model, alone.
+        task: the task, or NAME@VIEW.
+        options: device, dtype, data; the first of ``seeds`` is used.
+        file: the checkpoint; by default in the cache, where an evaluation finds it.
+        registry: plugins; by default all that are installed.
+        progress: where progress is told.
+
+    Raises:
+        UsageError: more than one model, task or view is meant, or the task trains nothing.
+        MismatchError: the model does not fit the task.
+    """
+    registry, progress = registry or load_registry(), progress or Silent()
+    pairings = _pair(registry, models, task, options, RunReport())
+    if len(pairings) > 1:
+        meant = ", ".join(f"{one.model.request} on {one.task.spec.name}@{one.view}" for one in pairings)
+        raise UsageError(f"one training at a time; meant are {meant}. Name one model, and one view as TASK@VIEW")
+    (pairing,) = pairings
+    if not pairing.trains:
+        raise UsageError(
+            f"{pairing.model.request} on {pairing.task.spec.name}: nothing is trained here (protocol "
+            f"{pairing.task.protocol.name}, model of the family {pairing.model.card.family}); tasks that train are "
+            "synthetic-gnn and synthetic-scratch"
+        )
+    context = place_model(registry, pairing.model, pairing.view, pairing.task.spec.input, options)
+    context = replace(context, seed=options.seeds[0])
+    dataset = open_dataset(pairing, options, progress)
+    return train_pairing(registry, pairing, dataset, context, options=options, progress=progress, file=file)
 
 
 def _pair(

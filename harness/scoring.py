@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from harness.errors import HarnessError, PluginError
 from harness.match import Pairing
 from harness.results import FieldValue, Metric, UnitBlock
 from harness.summary import summarise
-from harness.types import Dataset, Embeddings, Evaluation, Field, Scalar, Units
+from harness.types import Dataset, Embeddings, Evaluation, Field, Scalar, TrainingProtocol, Units
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ def score(pairing: Pairing, dataset: Dataset, sets: Sequence[Embeddings]) -> Sco
     task, card = pairing.task, pairing.model.card
     head = {"head": card.head} if card.head is not None else {}
     params = task.protocol_params.model_copy(update=head)
+    ask = cast(TrainingProtocol, task.protocol).judge if pairing.trains else task.protocol.evaluate
     evaluations: list[Evaluation] = []
     for embeddings in sets:
         try:
-            evaluations.append(task.protocol.evaluate(embeddings, dataset, params, embeddings.seed))
+            evaluations.append(ask(embeddings, dataset, params, embeddings.seed))
         except HarnessError:
             raise
         except Exception as error:

@@ -18,16 +18,24 @@ from harness.types import DataContext
 
 @dataclass(frozen=True)
 class RequestedModel:
-    """A model string together with the card it leads to."""
+    """A model string together with the card it leads to.
+
+    Attributes:
+        request: the model as asked for.
+        card: its card.
+        origin: who registered it.
+        scratch: it starts from random weights because the task trains it.
+    """
 
     request: ModelRequest
     card: ModelCard
     origin: Origin
+    scratch: bool = False
 
     @property
     def random(self) -> bool:
         """Whether its weights are drawn for each seed."""
-        return self.request.untrained or self.card.stochastic
+        return self.request.untrained or self.card.stochastic or self.scratch
 
 
 def select_tasks(registry: Registry, wanted: str, changes: Mapping[str, str] | None = None) -> list[BoundTask]:

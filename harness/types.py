@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.progress import Silent
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from harness.cards import InputTransform, ModelCard
+    from harness.recipes import Recipe
     from harness.specs import TaskSpec
 
 Scalar = bool | int | float | str | None
@@ -136,6 +139,22 @@ class Evaluation:
     notes: tuple[str, ...] = ()
 
 
+class Progress(Protocol):
+    """Where long work tells how far it is."""
+
+    def start(self, title: str, total: int) -> None:
+        """Begin a stretch of ``total`` steps."""
+
+    def advance(self, steps: int) -> None:
+        """Tell that ``steps`` more are done."""
+
+    def finish(self) -> None:
+        """End the stretch."""
+
+    def warn(self, message: str) -> None:
+        """Show one line of warning."""
+
+
 @dataclass(frozen=True)
 class DataContext:
     """Where a reader finds files and how much it may take.
@@ -146,6 +165,7 @@ class DataContext:
         offline: no network.
         limit: at most about this many samples, spread so that an evaluation is still possible; None for all.
         keep_data: keep streamed files.
+        progress: where a reader tells how far long work, such as preparing files, has come.
     """
 
     data_dirs: tuple[Path, ...] = ()
@@ -153,6 +173,7 @@ class DataContext:
     offline: bool = False
     limit: int | None = None
     keep_data: bool = False
+    progress: Progress = field(default_factory=Silent, compare=False)
 
 
 @dataclass(frozen=True)
@@ -212,6 +233,17 @@ class EvaluationProtocol(Protocol):
         """Score one set of embeddings."""
 
 
+@runtime_checkable
+class TrainingProtocol(EvaluationProtocol, Protocol):
+    """An evaluation procedure that trains networks itself; models it cannot train are evaluated frozen."""
+
+    def recipe(self, params: BaseModel) -> Recipe:
+        """Return how networks are trained."""
+
+    def judge(self, embeddings: Embeddings, dataset: Dataset, params: BaseModel, seed: int) -> Evaluation:
+        """Score the class scores of a trained network, (n, classes), given for the samples of the split ``test``."""
+
+
 class DatasetReader(Protocol):
     """Opens the data of a task."""
 
@@ -225,17 +257,75 @@ class DatasetReader(Protocol):
         """Find and check the files; raise MissingDataError or DamagedFileError; read no pixels yet."""
 
 
-class Progress(Protocol):
-    """Where long work tells how far it is."""
+@runtime_checkable
+class TrainingSamples(Dataset, Protocol):
+    """A dataset on which a classifier can be trained."""
 
-    def start(self, title: str, total: int) -> None:
-        """Begin a stretch of ``total`` steps."""
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(n,) int64, position of each sample's class in :attr:`class_names`, in the order of the ids."""
 
-    def advance(self, steps: int) -> None:
-        """Tell that ``steps`` more are done."""
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes."""
 
-    def finish(self) -> None:
-        """End the stretch."""
+    @property
+    def split(self) -> NDArray[np.str_]:
+        """(n,) str, ``train``, ``val`` or ``test``."""
 
-    def warn(self, message: str) -> None:
-        """Show one line of warning."""
+    def read_rows(self, view: str, rows: Sequence[int]) -> Batch:
+        """Read samples in any order; safe to call from several threads."""
+
+    def at_epoch(self, epoch: int) -> TrainingSamples:
+        """Return the same samples with the augmentation of another training epoch; only training samples change."""
+
+    def only(self, split: str) -> TrainingSamples:
+        """Return the samples of one split, with the same ids and the same ``data_hash``."""
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """One network to be trained from its random initialisation.
+
+    Attributes:
+        title: for progress bars and messages.
+        model: the freshly drawn network, wrapped.
+        context: how it was built.
+        dataset: the samples.
+        recipe: optimiser, schedule, length.
+        file: where the checkpoint goes; curves and the state to resume from lie beside it.
+        identity: what the training depends on; a checkpoint or state of another one is refused.
+        provenance: who made it, where, when and with what.
+        progress: where progress is told.
+    """
+
+    title: str
+    model: Model
+    context: BuildContext
+    dataset: TrainingSamples
+    recipe: Recipe
+    file: Path
+    identity: Mapping[str, Scalar]
+    provenance: Mapping[str, Scalar]
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training gave.
+
+    Attributes:
+        checkpoint: safetensors file with the weights of the kept epoch.
+        digest: sha256 of that file.
+        curves: files with the training curves.
+        history: one mapping an epoch: losses, validation scores, learning rate, seconds.
+        best: number of the kept epoch, counted from 1.
+        load: returns the trained network as a model whose vectors are class scores.
+    """
+
+    checkpoint: Path
+    digest: str
+    curves: tuple[Path, ...]
+    history: tuple[Mapping[str, float], ...]
+    best: int
+    load: Callable[[], Model]

@@ -67,6 +67,8 @@ def write_outcome(outcome: Outcome, output: Path, pairing: Pairing) -> Path:
         write_atomically(beside, content)
         digest = hashlib.sha256(content).hexdigest()
         result = result.model_copy(update={"units_file": UnitsFile(path=beside.name, sha256=digest)})
+    for ending, file in outcome.files.items():
+        write_atomically(path.with_suffix(f".{ending}"), file.read_bytes())
     write_atomically(path, dump_result(result).encode())
     return path
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.cards import ModelCard, load_card
 from harness.hookspecs import hookimpl
+from harness.types import Trained, TrainJob
 
 from .devices import place
 
@@ -34,3 +35,11 @@ def harness_model_schemes() -> dict[str, str]:
 def harness_placement(device: str, dtype: str, allowed: list[str]) -> tuple[str, str]:
     """Choose device and dtype from what the machine can do and the card allows."""
     return place(device, dtype, allowed)
+
+
+@hookimpl
+def harness_train(job: TrainJob) -> Trained:
+    """Train a network with torch."""
+    from .training import train
+
+    return train(job)

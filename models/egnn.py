@@ -72,7 +72,11 @@ class Egnn(nn.Module):
         self.classifier = nn.Identity() if classes is None else nn.Linear(_FEATURE, classes)
 
     def features(self, graphs: PointGraphs) -> Tensor:
-        """Return (N, 256) features of N graphs; a graph without points counts as one whose means are zero.
+        """Return (N, 256) features of N graphs; a graph without points counts as one whose means are zero."""
+        return functional.silu(self.hidden(self.pool(graphs)))
+
+    def pool(self, graphs: PointGraphs) -> Tensor:
+        """Return (N, 128), the mean of each channel of the last layer over the points of each graph.
 
         Nothing reads the places after the last layer, so they are not computed there: the weights ``shift`` of that
         layer exist, as in the authors' code, and get no gradient.
@@ -83,7 +87,7 @@ class Egnn(nn.Module):
             state, places = layer(state, places, graphs, moves=number < _LAYERS - 1)
         parts = torch.split(state, list(graphs.sizes))
         means = [part.mean(dim=0) if len(part) else part.new_zeros(_WIDTH) for part in parts]
-        return functional.silu(self.hidden(torch.stack(means)))
+        return torch.stack(means)
 
     def forward(self, graphs: PointGraphs) -> Tensor:
         """Return (N, classes) scores, or the features where there is no classifier."""

@@ -47,12 +47,16 @@ class Gcn(nn.Module):
 
     def features(self, graphs: PointGraphs) -> Tensor:
         """Return (N, 256) features of N graphs; a graph without points counts as one whose maxima are zero."""
+        return torch.relu(self.hidden(self.pool(graphs)))
+
+    def pool(self, graphs: PointGraphs) -> Tensor:
+        """Return (N, 512), the largest value of each channel of each layer in each graph."""
         state: Tensor = self.projection(graphs.points)
         pooled = []
         for layer in self.layers:
             state = torch.relu(layer(state, graphs))
             pooled.append(largest(state, graphs.sizes))
-        return torch.relu(self.hidden(torch.cat(pooled, dim=1)))  # the maximum of a concatenation, part by part
+        return torch.cat(pooled, dim=1)  # the maximum of a concatenation, part by part
 
     def forward(self, graphs: PointGraphs) -> Tensor:
         """Return (N, classes) scores, or the features where there is no classifier."""

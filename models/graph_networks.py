@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from harness.errors import MismatchError, MissingDataError, ModelOutputError
 from harness.types import Batch, BuildContext
@@ -46,6 +46,11 @@ class PointModel:
             MismatchError: the batch holds no points.
             ModelOutputError: points that are not (n, 2) or not finite.
         """
+        with torch.inference_mode():
+            return dict.fromkeys(stages, self.vectors(batch).cpu().numpy())
+
+    def vectors(self, batch: Batch) -> Tensor:
+        """Return (N, 256) float32 on the device; gradients flow where the caller wants them."""
         name, device = self._context.card.name, self._context.device
         if batch.points is None:
             raise MismatchError(f"{name}: takes points; the view {batch.view} holds none")
@@ -53,11 +58,10 @@ class PointModel:
             if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
                 raise ModelOutputError(f"{name}: {sample}: expected finite points (n, 2), got shape {points.shape}")
         rows = []
-        with torch.inference_mode():
-            for part in split_by_size([len(points) for points in batch.points], _POINTS_A_STEP[device]):
-                graphs = join([connect(points) for points in batch.points[part]], device)
-                rows.append(self._network(graphs).float().cpu().numpy())
-        return dict.fromkeys(stages, np.concatenate(rows))
+        for part in split_by_size([len(points) for points in batch.points], _POINTS_A_STEP[device]):
+            graphs = join([connect(points) for points in batch.points[part]], device)
+            rows.append(self._network(graphs).float())
+        return torch.cat(rows)
 
 
 def build_gcn(context: BuildContext) -> PointModel:

@@ -67,11 +67,11 @@ class PointGraph:
 
     Attributes:
         points: (n, 2) float, columns x, y.
-        edges: (m, 2) int64, as :func:`directed_edges` gives them.
+        edges: (m, 2) integers of any width, as :func:`directed_edges` gives them.
     """
 
     points: NDArray[np.floating]
-    edges: NDArray[np.int64]
+    edges: NDArray[np.integer]
 
 
 def connect(points: NDArray[np.floating], k: int = NEIGHBOURS) -> PointGraph:
@@ -141,6 +141,8 @@ def join(graphs: Sequence[PointGraph], device: str = "cpu") -> PointGraphs:
     sizes = tuple(len(graph.points) for graph in graphs)
     starts = np.cumsum([0, *sizes])
     points = np.concatenate([graph.points.astype(np.float32).reshape(-1, 2) for graph in graphs])
-    edges = np.concatenate([graph.edges + start for graph, start in zip(graphs, starts[:-1], strict=True)])
+    edges = np.concatenate(
+        [graph.edges.astype(np.int64) + start for graph, start in zip(graphs, starts[:-1], strict=True)]
+    )
     receiver, sender = torch.from_numpy(np.ascontiguousarray(edges.T)).to(device)
     return PointGraphs(torch.from_numpy(points).to(device), sizes, receiver, sender)

@@ -12,11 +12,11 @@ from torch import nn
 
 from harness.cards import ModelCard
 from harness.errors import DamagedFileError, MissingDataError, UnknownNameError
+from harness.hub import why_not
 from harness.types import DataContext
 
 from .card_names import card_name
 from .stages import is_token_network
-from .weights_place import why_not
 
 _BUILD = "harness.models.timm_backbone:build"
 _OPTIONS = ["weights", "pool", "channel_adapt", "channel_norm", "tiles", "init"]

@@ -62,16 +62,23 @@ class TorchModel:
             MismatchError: the batch holds no images, or images the network cannot take.
             ModelOutputError: the network returns something else than (n, D).
         """
+        with torch.inference_mode():
+            answer = self._run(batch, stages)
+            return {stage: vectors.contiguous().cpu().numpy() for stage, vectors in answer.items()}
+
+    def vectors(self, batch: Batch) -> Tensor:
+        """Return (N, D) float32 of the last stage, on the device; gradients flow where the caller wants them."""
+        last = self._context.card.stages[-1]
+        return self._run(batch, [last])[last]
+
+    def _run(self, batch: Batch, stages: Sequence[str]) -> dict[str, Tensor]:
         if batch.images is None:
             raise MismatchError(f"{self._context.card.name}: takes images; the view {batch.view} holds none")
         dtype = getattr(torch, self._context.dtype)
-        with (
-            torch.inference_mode(),
-            torch.autocast(self._context.device, dtype=dtype, enabled=dtype != torch.float32),
-        ):
+        with torch.autocast(self._context.device, dtype=dtype, enabled=dtype != torch.float32):
             prepared = self._preprocess(batch.images)
             answer = self._read(prepared.pixels, stages)
-            return {stage: self._to_numpy(answer[stage], prepared.tiles, len(batch), stage) for stage in stages}
+        return {stage: self._average_tiles(answer[stage], prepared.tiles, len(batch), stage) for stage in stages}
 
     def _read_last(self, pixels: Tensor, stages: Sequence[str]) -> dict[str, Tensor]:
         last = self._context.card.stages[-1]
@@ -82,14 +89,11 @@ class TorchModel:
             )
         return {last: self._module(pixels)}
 
-    def _to_numpy(self, features: Tensor, tiles: int, samples: int, stage: str) -> NDArray[np.float32]:
+    def _average_tiles(self, features: Tensor, tiles: int, samples: int, stage: str) -> Tensor:
         if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != samples * tiles:
             shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise ModelOutputError(
                 f"{self._context.card.name}: stage {stage}: expected ({samples * tiles}, D) features, got {shape}"
             )
         features = features.float()
-        if tiles > 1:
-            features = features.view(samples, tiles, -1).mean(dim=1)
-        vectors: NDArray[np.float32] = features.contiguous().cpu().numpy()
-        return vectors
+        return features if tiles == 1 else features.view(samples, tiles, -1).mean(dim=1)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from harness.cards import ModelCard, WeightsSpec
 from harness.errors import MissingDataError
+from harness.hub import why_not
 from harness.types import BuildContext
 
 _HUB = "hf-hub:"
 _TORCHVISION = "torchvision:"
+_TRAINED = "trained:"
 _SCHEMES = ("timm:", _HUB, "file:")
 
 
@@ -29,6 +31,8 @@ def find_weights(context: BuildContext) -> Path:
     if spec is None:
         raise MissingDataError(f"{name}: has no published weights: pass {name},weights=FILE, or use untrained:{name}")
     local = next((place for place in local_places(spec, context) if place.is_file()), None)
+    if local is None and spec.source.startswith(_TRAINED):
+        raise MissingDataError(_explain_untrained(spec, context))
     return local or _from_hub(spec, context)
 
 
@@ -38,26 +42,13 @@ def model_string(card: ModelCard) -> str:
 
 
 def local_places(spec: WeightsSpec, context: BuildContext) -> list[Path]:
-    """List the files under the data folders that would be taken, best first."""
+    """List the files that would be taken without a download, best first: under the data folders, else in the cache."""
+    if spec.source.startswith(_TRAINED):
+        folder = Path("trained", spec.source.removeprefix(_TRAINED))
+        return [root / folder / file for root in (*context.data_dirs, context.cache) for file in spec.files]
     owner = spec.source.removeprefix(_HUB)
     names = spec.paths or [f"{owner}/{file}" for file in spec.files]
     return [folder / name for folder in context.data_dirs for name in names]
-
-
-def why_not(error: Exception) -> str:
-    """Say in a few words why a download failed; the errors of the libraries hold addresses and many lines."""
-    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
-
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(error, HFValidationError):
-        return "not the name of a repository"
-    if isinstance(error, LocalEntryNotFoundError):
-        return "no connection"
-    if isinstance(error, EntryNotFoundError):
-        return "the repository has no such file"
-    if status is not None:
-        return f"refused with status {status}"
-    return str(getattr(error, "strerror", None) or type(error).__name__)
 
 
 def _from_hub(spec: WeightsSpec, context: BuildContext) -> Path:
@@ -129,6 +120,17 @@ def _explain_absent(spec: WeightsSpec, context: BuildContext, problem: str) -> s
         f"{spec.files[0]} of {spec.source} at DIR/{example} and pass --data-dir DIR, pass {name},weights=PATH, or run "
         f"without --offline to download it ({size}licence {context.card.access.licence or 'unknown'}). "
         f"untrained:{name} runs without weights."
+    )
+
+
+def _explain_untrained(spec: WeightsSpec, context: BuildContext) -> str:
+    name, task = context.card.name, spec.source.removeprefix(_TRAINED)
+    network = name.removesuffix("-synthetic")
+    places = ", ".join(map(str, local_places(spec, context)))
+    return (
+        f"{name}: trained weights needed. Train them with the task {task} and pass {name},weights=FILE, or use "
+        f"untrained:{name}. `harness train {network} --task {task}` puts them where they are looked for ({places}); it "
+        "takes hours on two cores and may be interrupted."
     )
 
 

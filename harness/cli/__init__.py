@@ -1,4 +1,4 @@
-"""The command line: ``harness eval|tasks|models|leaderboard|store|doctor``; commands are imported when called."""
+"""The command line: ``harness eval|train|tasks|models|leaderboard|store|doctor``; commands are imported when called."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ OWN = {
     "eval": ("harness.cli.eval:eval_command", "Evaluate models on tasks, baselines beside them."),
     "models": ("harness.cli.models:models", "List, show, check and start models."),
     "store": ("harness.cli.store:store", "List, verify and clean the embedding store."),
+    "train": ("harness.cli.train:train_command", "Train a network on a task that trains, and write a checkpoint."),
     "tasks": ("harness.cli.tasks:tasks", "List, show, validate and start tasks."),
 }
 BY_PLUGIN = {"leaderboard": "Merge results into a leaderboard, show and check it."}
@@ -72,7 +73,9 @@ def group(ctx: click.Context) -> None:
     """Evaluate representations of cells and tissue; every score stands beside its shortcut baselines."""
     from harness.settings import load_settings
 
-    ctx.default_map = {"eval": load_settings().values_for_click()}
+    values = load_settings().values_for_click()
+    shown = {key: values[key] for key in ("data_dirs", "offline") if key in values}
+    ctx.default_map = {"eval": values, "tasks": {"show": shown}, "train": shown}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,43 +4,61 @@ from __future__ import annotations
 
 import os
 import sys
+from threading import get_ident
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 
 class Bars:
-    """Draws progress bars on stderr; quiet when stderr is no terminal. Warnings always show."""
+    """Draws progress bars on stderr, one under another; quiet when stderr is no terminal. Warnings always show."""
 
     def __init__(self) -> None:
         """Find out whether anyone is looking."""
         self.console = Console(stderr=True)
         self._bar: Progress | None = None
+        self._open: list[tuple[int, TaskID]] = []  # thread and bar, innermost last
 
     def start(self, title: str, total: int) -> None:
-        """Open a bar."""
+        """Open a bar, which belongs to the thread that opened it."""
         if not sys.stderr.isatty():
             return
-        columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(),
-        )  # fmt: skip
-        self._bar = Progress(*columns, console=self.console, transient=True)
-        self._bar.start()
-        self._bar.add_task(title, total=total)
+        if self._bar is None:
+            columns = (
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                TextColumn("left"), TimeRemainingColumn(),
+            )  # fmt: skip
+            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._bar.start()
+        self._open.append((get_ident(), self._bar.add_task(title, total=total)))
 
     def advance(self, steps: int) -> None:
-        """Move the bar on."""
+        """Move on the innermost bar of this thread, or the innermost of all."""
         if self._bar is not None:
-            self._bar.advance(self._bar.task_ids[0], steps)
+            self._bar.advance(self._open[self._find()][1], steps)
 
     def finish(self) -> None:
-        """Close the bar."""
-        if self._bar is not None:
+        """Close the innermost bar of this thread, or the innermost of all."""
+        if self._bar is None:
+            return
+        self._bar.remove_task(self._open.pop(self._find())[1])
+        if not self._open:
             self._bar.stop()
             self._bar = None
+
+    def _find(self) -> int:
+        own = [place for place, (thread, _) in enumerate(self._open) if thread == get_ident()]
+        return own[-1] if own else -1
 
     def warn(self, message: str) -> None:
         """Print one warning on stderr."""

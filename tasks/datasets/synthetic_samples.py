@@ -44,18 +44,20 @@ class SyntheticDataset:
         params: every number of the generator.
         kept: samples a class in use; smaller than ``params.per_class`` under a limit.
         epoch: number of the training epoch, which renews the augmentation of training samples.
+        splits: splits in use.
     """
 
     params: Params
     kept: PerClass
     epoch: int = 0
+    splits: tuple[str, ...] = SPLITS
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
         """What each sample is."""
         return tuple(
             Row(split, label, index, copy)
-            for split in SPLITS
+            for split in self.splits
             for label in range(len(self.params.classes))
             for index in range(getattr(self.kept, split))
             for copy in range(self.params.augmented_copies if split == "train" else 1)
@@ -93,7 +95,13 @@ class SyntheticDataset:
     def fingerprint(self, view: str) -> str:
         """Return the sha256 of what :meth:`read` delivers for a view."""
         return hash_value(
-            {"data": self.data_hash, "epoch": self.epoch, "view": _known(view), "code": hash_code(__name__)}
+            {
+                "data": self.data_hash,
+                "epoch": self.epoch,
+                "splits": list(self.splits),
+                "view": _known(view),
+                "code": hash_code(__name__),
+            }
         )
 
     @cached_property
@@ -139,6 +147,10 @@ class SyntheticDataset:
     def at_epoch(self, epoch: int) -> SyntheticDataset:
         """Return the same samples with the augmentation of another training epoch."""
         return replace(self, epoch=epoch)
+
+    def only(self, split: str) -> SyntheticDataset:
+        """Return the samples of one split; the data set, and so its ``data_hash``, is the same."""
+        return replace(self, splits=(split,))
 
     def _picture(self, row: Row) -> NDArray[np.uint8]:
         points = self.points(row)

@@ -81,7 +81,7 @@ class LinearProbe:
         head = _tree if checked.head == "tree" else _linear
         answer = head(embeddings.features, data, checked, seed)
         remarks = dataset.remarks if isinstance(dataset, Remarks) else ()
-        return Evaluation(_units(data, answer.predicted), answer.diagnostics, (*remarks, *answer.notes))
+        return Evaluation(score_classes(data, answer.predicted), answer.diagnostics, (*remarks, *answer.notes))
 
 
 def _linear(features: NDArray[np.float32], data: SplitLabels, params: Params, seed: int) -> Answer:  # noqa: ARG001
@@ -149,7 +149,7 @@ def _macro_f1(data: SplitLabels, part: NDArray[np.bool_], predicted: NDArray[np.
     return float(np.nanmean(f1_by_class(confusion_matrix(data.labels[part], predicted, len(data.class_names)))))
 
 
-def _units(data: SplitLabels, predicted: NDArray[np.int64]) -> dict[str, Units]:
+def score_classes(data: SplitLabels, predicted: NDArray[np.int64]) -> dict[str, Units]:
     """Return one unit a class for each metric; the weighted mean of the recalls is the accuracy."""
     confusion = confusion_matrix(data.labels[data.test], predicted, len(data.class_names))
     fold = np.zeros(len(data.class_names), dtype=np.int64)

@@ -1,0 +1,178 @@
+"""One epoch of training: batches read ahead, gradients of parts added in a fixed order, then the validation split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, optim
+from torch.nn import functional
+
+from harness.errors import ModelOutputError
+from harness.types import TrainingSamples, TrainJob
+
+from .classifier import Classifier, Part
+from .whitening import fold_whitening, pool
+
+Value = TypeVar("Value")
+_ORDER_STREAM, _WHITEN_STREAM = 2, 3
+_SAMPLES_A_DIRECTION = 20
+
+
+class Rows(NamedTuple):
+    """Rows of the splits in the dataset."""
+
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+
+
+class Step(NamedTuple):
+    """What one part of a batch says: its summed loss, and the gradients of the mean loss of the whole batch."""
+
+    loss: float
+    gradients: tuple[Tensor | None, ...]
+
+
+class Epochs:
+    """Trains a classifier, one epoch a call."""
+
+    def __init__(self, job: TrainJob, network: Classifier, rows: Rows, workers: int) -> None:
+        """Make the optimiser.
+
+        Args:
+            job: the training.
+            network: what is trained.
+            rows: training and validation samples.
+            workers: parts of a batch that run side by side; how many shapes no number.
+        """
+        self._job, self._network, self._rows = job, network, rows
+        above, below = network.groups()
+        self._parameters = above + below
+        self._workers = workers
+        recipe = job.recipe
+        groups = [{"params": above}, {"params": below}]
+        kinds: dict[str, Callable[[], optim.Optimizer]] = {
+            "adamw": lambda: optim.AdamW(groups, recipe.learning_rate, weight_decay=recipe.weight_decay),
+            "sgd": lambda: optim.SGD(groups, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay),
+        }
+        self.optimiser = kinds[recipe.optimiser]()
+
+    def train_one(self, epoch: int) -> dict[str, float]:
+        """Train one epoch and look at the validation split.
+
+        Args:
+            epoch: number, counted from 0; draws the order and the augmentation, whatever came before.
+
+        Returns:
+            epoch (counted from 1), learning_rate (of the last step), train_loss (mean over the epoch while it is
+            trained), val_loss, val_f1_macro, seconds.
+
+        Raises:
+            ModelOutputError: the loss is no number any more.
+        """
+        started, recipe = time.perf_counter(), self._job.recipe
+        order = np.random.default_rng([self._job.context.seed, _ORDER_STREAM, epoch]).permutation(self._rows.train)
+        batches = _cut(order, recipe.batch)
+        loss, rate = 0.0, 0.0
+        self._network.train()
+        with ThreadPoolExecutor(self._workers) as pool:
+            for number, parts in enumerate(self._read_ahead(self._job.dataset.at_epoch(epoch), batches)):
+                rate = recipe.rate(epoch * len(batches) + number, len(batches))
+                loss += self._step(parts, rate, pool)
+                if not np.isfinite(loss):
+                    raise ModelOutputError(
+                        f"{self._job.title}: the loss is {loss} in step {number + 1} of epoch {epoch + 1}; try a lower "
+                        "recipe.learning_rate or a longer recipe.warmup_epochs"
+                    )
+            seen = self._validate(pool)
+        seconds = time.perf_counter() - started
+        facts = {"epoch": epoch + 1, "learning_rate": rate, "train_loss": loss / len(order)}
+        return {**facts, **seen, "seconds": round(seconds, 1)}
+
+    def whiten(self) -> None:
+        """Bring the values that enter the MLP to unit variance, as the recipe asks; before the first epoch.
+
+        Raises:
+            UsageError: the network is none for graphs.
+        """
+        directions = self._job.recipe.whiten
+        if not directions:
+            return
+        order = np.random.default_rng([self._job.context.seed, _WHITEN_STREAM]).permutation(self._rows.train)
+        batches = _cut(order[: _SAMPLES_A_DIRECTION * directions], self._job.recipe.batch)
+
+        def run(part: Part) -> Tensor:
+            with torch.inference_mode():
+                return pool(self._network, part).cpu()
+
+        with ThreadPoolExecutor(self._workers) as workers:
+            parts = self._read_ahead(self._job.dataset, batches)
+            pooled = torch.cat([one for batch in parts for one in workers.map(run, batch)])
+        fold_whitening(self._network, pooled.double(), directions)
+
+    def _step(self, parts: Sequence[Part], rate: float, pool: ThreadPoolExecutor) -> float:
+        """Take one optimiser step and return the loss summed over the batch."""
+        size = sum(len(part.labels) for part in parts)
+
+        def run(part: Part) -> Step:
+            loss = functional.cross_entropy(self._network(part.inputs), part.labels, reduction="sum")
+            return Step(float(loss.detach()), torch.autograd.grad(loss / size, self._parameters, allow_unused=True))
+
+        steps = list(pool.map(run, parts))
+        for parameter, *gradients in zip(self._parameters, *(step.gradients for step in steps), strict=True):
+            known = [gradient for gradient in gradients if gradient is not None]
+            parameter.grad = _add(known) if known else None
+        for group, share in zip(self.optimiser.param_groups, (1.0, self._job.recipe.trunk_rate), strict=True):
+            group["lr"] = rate * share
+        self.optimiser.step()
+        return sum(step.loss for step in steps)
+
+    def _validate(self, pool: ThreadPoolExecutor) -> dict[str, float]:
+        from sklearn.metrics import f1_score
+
+        def run(part: Part) -> tuple[float, NDArray[np.int64]]:
+            with torch.inference_mode():
+                scores = self._network(part.inputs)
+                loss = functional.cross_entropy(scores, part.labels, reduction="sum")
+                return float(loss), scores.argmax(dim=1).cpu().numpy()
+
+        self._network.eval()
+        batches = _cut(self._rows.val, self._job.recipe.batch)
+        answers = [
+            answer for parts in self._read_ahead(self._job.dataset, batches) for answer in list(pool.map(run, parts))
+        ]
+        truth = self._job.dataset.labels[self._rows.val]
+        predicted = np.concatenate([labels for _, labels in answers])
+        loss = sum(loss for loss, _ in answers) / len(truth)
+        return {"val_loss": loss, "val_f1_macro": float(f1_score(truth, predicted, average="macro", zero_division=0))}
+
+    def _read_ahead(self, dataset: TrainingSamples, batches: Sequence[NDArray[np.int64]]) -> Iterator[list[Part]]:
+        """Read the next batch while the present one is worked on."""
+
+        def read(rows: NDArray[np.int64]) -> list[Part]:
+            batch = dataset.read_rows(self._job.context.view, rows.tolist())
+            return self._network.split(batch, dataset.labels[rows], fixed_graphs=self._job.recipe.fixed_graphs)
+
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(read, batches[0])
+            for following in batches[1:]:
+                present, coming = coming.result(), reader.submit(read, following)
+                yield present
+            yield coming.result()
+
+
+def _cut(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _add(tensors: Sequence[Tensor]) -> Tensor:
+    """Add in the given order, in place: the sum is the same however many workers made the terms."""
+    total = tensors[0]
+    for tensor in tensors[1:]:
+        total += tensor
+    return total

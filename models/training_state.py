@@ -1,0 +1,124 @@
+"""What a training run keeps on disk: the state to resume from, the best weights so far, and the finished checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn, optim
+
+from harness.errors import DamagedFileError, UsageError
+from harness.results import write_atomically
+from harness.types import Scalar
+
+_KEY = "bioimage-harness"
+"""One entry of a safetensors header: with several, their order would change from run to run."""
+_NETWORK, _OPTIMISER = "network.", "optimiser."
+
+
+@dataclass
+class History:
+    """How far a training run has come.
+
+    Attributes:
+        epochs: one mapping an epoch.
+        best: number of the epoch whose weights are kept, counted from 1; 0 before the first.
+    """
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    best: int = 0
+
+
+def save_state(
+    path: Path, network: nn.Module, optimiser: optim.Optimizer, identity: Mapping[str, Scalar], history: History
+) -> None:
+    """Write all that the next epoch depends on.
+
+    Raises:
+        CannotWriteError: the disk refuses.
+    """
+    tensors = {_NETWORK + name: value for name, value in network.state_dict().items()}
+    for number, slots in optimiser.state_dict()["state"].items():
+        tensors |= {f"{_OPTIMISER}{number}.{name}": value for name, value in slots.items() if value is not None}
+    write(path, tensors, {"identity": dict(identity), "epochs": history.epochs, "best": history.best})
+
+
+def load_state(
+    path: Path, network: nn.Module, optimiser: optim.Optimizer, identity: Mapping[str, Scalar]
+) -> History | None:
+    """Take up a run where it stopped; None where there is nothing to take up.
+
+    Raises:
+        UsageError: the state is that of another training.
+        DamagedFileError: the file cannot be read.
+    """
+    if not path.exists():
+        return None
+    tensors, facts = read(path)
+    refuse_other(path, facts, identity)
+    network.load_state_dict(_under(_NETWORK, tensors))
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in _under(_OPTIMISER, tensors).items():
+        number, _, slot = name.partition(".")
+        slots.setdefault(int(number), {})[slot] = value
+    optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
+    return History([dict(one) for one in facts["epochs"]], int(facts["best"]))
+
+
+def refuse_other(path: Path, facts: Mapping[str, Any], identity: Mapping[str, Scalar]) -> None:
+    """Check that a file belongs to this training.
+
+    Raises:
+        UsageError: naming what differs.
+    """
+    theirs = facts.get("identity", {})
+    differing = [key for key in sorted({*identity, *theirs}) if theirs.get(key) != identity.get(key)]
+    if differing:
+        told = ", ".join(f"{key} {theirs.get(key)!r} instead of {identity.get(key)!r}" for key in differing)
+        raise UsageError(f"{path}: belongs to another training ({told}); move it away, or choose another --output")
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and facts as one safetensors file, whole or not at all."""
+    from safetensors.torch import save
+
+    ready = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, save(ready, {_KEY: json.dumps(facts, sort_keys=True)}))
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what :func:`write` wrote.
+
+    Raises:
+        DamagedFileError: truncated, or a file of something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})[_KEY])
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 - no mapping
+    except (SafetensorError, OSError, ValueError, KeyError, struct.error) as error:
+        raise DamagedFileError(
+            f"{path}: expected a checkpoint of this harness, found a damaged or another file ({error}); delete it to "
+            "train anew"
+        ) from None
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 over names, shapes and values, whatever else the file says."""
+    total = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        total.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
+        total.update(value.contiguous().numpy().tobytes())
+    return total.hexdigest()
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
