@@ -18,6 +18,7 @@ def harness_datasets() -> dict[str, str]:
     """Offer the readers."""
     return {
         "hest": "harness.tasks.datasets.hest:READER",
+        "hest1nn": "harness.tasks.datasets.hest1nn:READER",
         "synthetic": "harness.tasks.datasets.synthetic:READER",
     }
 
@@ -28,4 +29,5 @@ def harness_protocols() -> dict[str, str]:
     return {
         "expression-regression": "harness.tasks.protocols.expression_regression:PROTOCOL",
         "linear-probe": "harness.tasks.protocols.linear_probe:PROTOCOL",
+        "trained-classifier": "harness.tasks.protocols.trained_classifier:PROTOCOL",
     }

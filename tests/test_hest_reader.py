@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -30,6 +31,7 @@ from hest_factory import (
     write_split,
     write_tree,
 )
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
 from scipy.stats import pearsonr
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
@@ -902,3 +904,31 @@ def test_a_limit_changes_the_fingerprint(tree: Tree) -> None:
     whole, part = hashes(tree), hashes(tree, limit=12)
     assert part[0] == whole[0]
     assert part[1] != whole[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (GatedRepoError, "it is gated. Open"),
+        (GatedRepoError, "log in with `hf auth login`"),
+        (GatedRepoError, "What runs without: tasks that need no files, such as synthetic-mini"),
+        (HfHubHTTPError, "Hugging Face: refused with status 403"),
+        (LocalEntryNotFoundError, "Hugging Face: no connection"),
+    ],
+)
+def test_a_refused_download_says_what_to_do_and_what_runs_without(
+    kind: type[Exception], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gated data set names its page, the login and what needs no login; other refusals give their reason."""
+
+    def fail(*arguments: Any, **more: Any) -> str:
+        error = kind.__new__(kind, "403 Client Error for url: example.org")
+        if kind is not LocalEntryNotFoundError:
+            error.response = SimpleNamespace(status_code=403)  # type: ignore[attr-defined]
+        raise error
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    with pytest.raises(MissingDataError) as caught:
+        find_file(Repository("lab/closed"), "a/b.h5", DataContext(cache=tmp_path))
+    assert words in str(caught.value)
+    assert "example.org" not in str(caught.value)

@@ -331,7 +331,7 @@ BAD: dict[str, tuple[Break, type[HarnessError], str]] = {
     "JSON of another form": (
         lambda t: to_geojson(t, "B", '{"type": "FeatureCollection"}'),
         DamagedFileError,
-        r"a\.geojson: not readable GeoJSON \(expected ','",
+        r"a\.geojson: not readable GeoJSON \(expected a list of features, or a collection of them\)",
     ),
     "a feature that is a point": (
         lambda t: to_geojson(t, "B", [FEATURES[0], feature("Point", [1, 2])]),

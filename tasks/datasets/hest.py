@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from harness.specs import Strict, TaskSpec
 from harness.types import DataContext
 
-from ..expression import ExpressionFold
-from ..metrics.modules import coexpression_modules
 from .graph_picture import GraphOptions
 from .hest_cells import StructureViews
-from .hest_counts import Normalize, find_genes, read_moments, read_targets
+from .hest_counts import Normalize, find_genes, read_targets
 from .hest_dataset import HestDataset
-from .hest_genes import GeneChoice, read_gene_list, select_variable
 from .hest_sections import Section, check_images, read_section, thin_out
-from .hest_splits import SectionPlace, SplitFold, read_splits
-from .mirror import Repository, find_file
-
-RepositoryName = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
+from .hest_splits import read_splits
+from .hest_task import RepositoryName, choose_genes, find_modules, make_folds, name_files
+from .mirror import Repository
 
 
 class Source(Strict):
@@ -79,9 +74,10 @@ class HestReader:
         complete = [read_section(place, context) for place in splits.sections]
         note = check_images(complete)
         sections = thin_out(complete, context.limit)
-        rows = _rows_by_section(sections)
-        chosen = _choose_genes(repository, source.folder, params, context, folds=splits.folds, sections=sections)
-        folds = tuple(_make_fold(fold, rows, chosen.columns(number)) for number, fold in enumerate(splits.folds))
+        chosen = choose_genes(
+            repository, source.folder, params.gene_list, context, folds=splits.folds, sections=sections
+        )
+        folds = make_folds(splits.folds, {section.name: len(section.patch_rows) for section in sections}, chosen)
         targets = _read_all_targets(sections, chosen.genes, params.normalize)
         return HestDataset(
             ids=tuple(name for section in sections for name in section.ids),
@@ -89,10 +85,10 @@ class HestReader:
             genes=chosen.genes,
             targets=targets,
             folds=folds,
-            clusters=coexpression_modules(_log_scale(targets[folds[0].train], params.normalize)),
+            clusters=find_modules(targets, folds, params.normalize),
             findings=tuple(filter(None, [note, *(section.warning for section in sections)])),
             sections=sections,
-            files=(*splits.files, *chosen.files, *_name_files(splits.sections, sections)),
+            files=(*splits.files, *chosen.files, *name_files(sections)),
             structure=StructureViews(
                 sections, Repository(source.slides) if source.slides else None, context, params.graph
             ),
@@ -102,59 +98,7 @@ class HestReader:
 READER = HestReader()
 
 
-def _rows_by_section(sections: Sequence[Section]) -> dict[str, NDArray[np.int64]]:
-    rows, first = {}, 0
-    for section in sections:
-        rows[section.name] = np.arange(first, first + len(section.patch_rows), dtype=np.int64)
-        first += len(section.patch_rows)
-    return rows
-
-
-def _make_fold(fold: SplitFold, rows: dict[str, NDArray[np.int64]], columns: NDArray[np.int64]) -> ExpressionFold:
-    train, test = (np.concatenate([rows[name] for name in side]) for side in (fold.train, fold.test))
-    return ExpressionFold(fold.number, train, test, columns)
-
-
-def _choose_genes(
-    repository: Repository,
-    folder: str,
-    params: Params,
-    context: DataContext,
-    *,
-    folds: Sequence[SplitFold],
-    sections: Sequence[Section],
-) -> GeneChoice:
-    if params.gene_list == "train_hvg":
-        moments = {item.name: read_moments(item.spots, item.spot_rows) for item in sections}
-        known = [item.spots.genes for item in sections]
-        lists = tuple(select_variable([moments[name] for name in fold.train], known) for fold in folds)
-        return GeneChoice(tuple(sorted(set().union(*lists))), lists)
-    if params.gene_list == "var_50genes":
-        public = f"{folder}/var_50genes.json"
-        name, path = f"{repository.name}/{public}", find_file(repository, public, context)
-    else:
-        name, path = "gene_list", Path(params.gene_list)
-    genes = read_gene_list(path)
-    return GeneChoice(genes, (genes,) * len(folds), ((name, path),))
-
-
-def _name_files(places: Sequence[SectionPlace], sections: Sequence[Section]) -> list[tuple[str, Path]]:
-    files = []
-    for place, section in zip(places, sections, strict=True):
-        for (repository, path), local in (
-            (place.patches, section.patches.path),
-            (place.expression, section.spots.path),
-        ):
-            files.append((f"{repository.name}/{path}", local))
-    return files
-
-
 def _read_all_targets(sections: Sequence[Section], genes: Sequence[str], normalize: Normalize) -> NDArray[np.float64]:
     return np.concatenate(
         [read_targets(item.spots, item.spot_rows, find_genes(item.spots, genes), normalize) for item in sections]
     )
-
-
-def _log_scale(targets: NDArray[np.float64], normalize: Normalize) -> NDArray[np.float64]:
-    """Bring targets to the log scale of the co-expression modules; values below 0 are taken for logs already."""
-    return np.log1p(targets) if normalize == "none" and (targets >= 0).all() else targets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import DamagedFileError, MissingDataError, SpecError
+from harness.errors import DamagedFileError, SpecError
 from harness.hashing import hash_code, hash_file
 from harness.types import DataContext
 
@@ -21,8 +21,8 @@ from .graph_picture import GraphOptions, draw_graph
 from .hest_metadata import read_pixel_size
 from .hest_nuclei import read_centroids
 from .hest_patches import SIDE, SIDE_UM
-from .hest_sections import Section
-from .mirror import Repository, find_file
+from .hest_sections import Section, find_first
+from .mirror import Repository
 
 _FEWEST = 0.01  # share of the nuclei that must lie in patches
 _BINNING = "harness.tasks.metrics.binning"
@@ -82,22 +82,14 @@ def read_cells(section: Section, slides: Repository, context: DataContext) -> Se
     return SectionCells(path, um_per_px, nuclei, section.patches.corners, members)
 
 
-def find_nuclei(name: str, slides: Repository, context: DataContext) -> Path:
+def find_nuclei(name: str, slides: Repository, context: DataContext, need: str = "graph_image and points need") -> Path:
     """Find the segmentation of a section; what lies on disk comes before any download, parquet before GeoJSON.
 
     Raises:
-        MissingDataError: neither file is anywhere.
+        MissingDataError: neither file is anywhere; the message says who ``need`` it.
     """
-    paths = [f"cellvit_seg/{name}_cellvit_seg.{ending}" for ending in ("parquet", "geojson.zip")]
-    tried: list[str] = []
-    for place in (replace(context, offline=True), context):
-        tried = []
-        for path in paths:
-            try:
-                return find_file(slides, path, place)
-            except MissingDataError as error:
-                tried.append(str(error))
-    raise MissingDataError("\n".join([f"section {name}: graph_image and points need its nuclei:", *tried]))
+    files = [(slides, f"cellvit_seg/{name}_cellvit_seg.{ending}") for ending in ("parquet", "geojson.zip")]
+    return find_first(files, context, f"section {name}: {need} its nuclei:")[1]
 
 
 class StructureViews:

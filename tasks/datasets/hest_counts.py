@@ -94,6 +94,14 @@ def read_targets(
 
     Source: mahmoodlab/HEST@afd42c3 ``st_dataset.py`` (log1p of raw counts, no library size).
     """
+    counts = read_scaled(spots, rows, columns, normalize)
+    return counts if normalize == "none" else np.log1p(counts)
+
+
+def read_scaled(
+    spots: Spots, rows: NDArray[np.int64], columns: NDArray[np.int64], normalize: Normalize
+) -> NDArray[np.float64]:
+    """Read the counts of some spots and genes as they are before the logarithm; see :func:`read_targets`."""
     counts = np.empty((len(spots.names), len(columns)))
     totals = np.empty(len(spots.names))
     for part, block in iterate_counts(spots):
@@ -103,7 +111,7 @@ def read_targets(
     counts, totals = counts[rows], totals[rows, None]
     if normalize == "cp10k_log1p":
         counts = 1e4 * np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)
-    return counts if normalize == "none" else np.log1p(counts)
+    return counts
 
 
 def read_moments(spots: Spots, rows: NDArray[np.int64]) -> GeneMoments:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import MissingDataError, SpecError
+from harness.hub import is_gated, why_not
 from harness.types import DataContext
 
 
@@ -105,19 +106,25 @@ def _download(repository: Repository, path: str, context: DataContext, *, folder
             )
         )
     except (HfHubHTTPError, EntryNotFoundError, HFValidationError, OSError) as error:
-        told = str(error).strip() or type(error).__name__
-        reason = "not asked (--offline)" if context.offline else told.splitlines()[0]
-        raise MissingDataError(_explain(repository, path, context, cache, reason)) from None
+        reason = "not asked (--offline)" if context.offline else why_not(error)
+        gated = not context.offline and is_gated(error)
+        raise MissingDataError(_explain(repository, path, context, cache, reason, gated=gated)) from None
 
 
-def _explain(repository: Repository, path: str, context: DataContext, cache: Path, reason: str) -> str:
+def _explain(repository: Repository, path: str, context: DataContext, cache: Path, reason: str, *, gated: bool) -> str:
     searched = [*(place / repository.name / path for place in context.data_dirs), cache]
     page = f"https://huggingface.co/datasets/{repository.name}"
+    conditions = f"see {page} (accept the conditions there if it is gated, then run `hf auth login`)"
+    if gated:
+        conditions = (
+            f"it is gated. Open {page}, accept the conditions, log in with `hf auth login`, and run the same command "
+            "again. What runs without: tasks that need no files, such as synthetic-mini, any task on a mirror"
+        )
     lines = [
         f"{repository.name}: {path} not found. Searched:",
         *(f"  {place}" for place in searched),
         f"  Hugging Face: {reason}",
         f"Either pass --data-dir DIR with the file at DIR/{repository.name}/{path}, or let it be downloaded: "
-        f"see {page} (accept the conditions there if it is gated, then run `hf auth login`)",
+        + conditions,
     ]
     return "\n".join(lines)

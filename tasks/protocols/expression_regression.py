@@ -26,6 +26,7 @@ from .expression_solvers import Solver, pad_features
 from .expression_units import METRICS, FoldScores, collect_units, explain_undefined, score_fold
 
 _EXACT = (2, 1)  # folds at a time and BLAS threads: more of either fights over memory
+_WITHOUT_COMPONENTS = ("xgboost_raw", "mean")  # heads that nothing is reduced for
 _ORIGINAL = (1, 2)  # the original's last digits depend on the number of BLAS threads; its published oracles used 2
 
 
@@ -59,14 +60,13 @@ class ExpressionRegression:
         if not isinstance(dataset, ExpressionTargets):
             raise UsageError(
                 "protocol.name: expression-regression needs a dataset with genes and folds, "
-                f"got {type(dataset).__name__}; use the reader hest"
+                f"got {type(dataset).__name__}; use the reader hest or hest1nn"
             )
         _check_join(embeddings, dataset)
-        if params.head == "xgboost":
+        if params.head in ("xgboost", "xgboost_raw"):
             check_xgboost()
-        features = (
-            pad_features(embeddings.features, params.pca) if params.pca.small_dims == "pad" else embeddings.features
-        )
+        pads = params.pca.small_dims == "pad" and params.head not in _WITHOUT_COMPONENTS
+        features = pad_features(embeddings.features, params.pca) if pads else embeddings.features
         outcomes = _run_folds(features, dataset, params, seed)
         scores = [outcome.scores for outcome in outcomes]
         reason = explain_undefined(scores, params.nan)
@@ -110,7 +110,7 @@ def _make_solver(
 ) -> Solver:
     if params.pca.solver == "randomized":
         return ScikitSolver(features, dataset.targets, seed=params.pca.seed, intercept=params.intercept)
-    train_sets = [] if params.head == "mean" else [fold.train for fold in dataset.folds]
+    train_sets = [] if params.head in _WITHOUT_COMPONENTS else [fold.train for fold in dataset.folds]
     return ExactSolver(
         features,
         dataset.targets,
@@ -147,7 +147,7 @@ def _diagnose(outcomes: list[_Outcome], dataset: ExpressionTargets, params: Para
     }
     if params.nan == "zero":
         facts["n_zeroed"] = sum(int(score.undefined.sum()) for score in scores)
-    if params.pca.solver == "randomized" and params.head != "mean":
+    if params.pca.solver == "randomized" and params.head not in _WITHOUT_COMPONENTS:
         import sklearn
 
         facts["scikit_learn"] = sklearn.__version__
