@@ -36,12 +36,15 @@ class CountModel:
 
 
 class CountFunctions:
-    """Functions of the count, tiled, with noise that depends on the sample's place among all and not on the batch."""
+    """Functions of the count, tiled, with noise that depends on the sample's place among all and not on the batch.
+
+    The card's ``kwargs.tile`` is what the option ``tile`` is by default.
+    """
 
     def __init__(self, context: BuildContext, *, standardised: bool) -> None:
         """Keep the options."""
         self._name = context.card.name
-        self._tile = flag(context, "tile", default=True)
+        self._tile = flag(context, "tile", default=bool(context.card.kwargs.get("tile", True)))
         self._standardised = standardised
         self._place: dict[str, int] = {}
         self._mean, self._scale = 0.0, _HUNDRED
@@ -56,7 +59,7 @@ class CountFunctions:
             self._mean, self._scale = float(counts.mean()), float(counts.std()) or 1.0
 
     def embed(self, batch: Batch, stages: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """Return (N, 256), or (N, 16) with ``tile=false``.
+        """Return (N, 256) float32, or the (N, 16) functions alone with ``tile=false``.
 
         Raises:
             PluginError: called before :meth:`prepare`.

@@ -140,6 +140,21 @@ def test_cell_count_without_tiles_has_no_noise() -> None:
     np.testing.assert_allclose(found, cell_count.count_functions(np.array([1.0, 2.5])), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "build"), [("cell-count", "build"), ("cell-count-std", "build_standardised")])
+def test_the_cards_with_trees_have_no_tiles(name: str, build: str) -> None:
+    """Their features are the 16 of the plain card with tile=false, and they offer no such option."""
+    cloud, build_it = Cloud([100, 250, 819]), getattr(cell_count, build)
+    found = []
+    for asked in (context(f"{name}-xgboost"), context(name, tile="false")):
+        model = build_it(asked)
+        model.prepare(cloud, "points")
+        found.append(model.embed(cloud.read("points", 0, 3), ("last",))["last"])
+    assert np.array_equal(*found)
+    assert found[0].shape == (3, CARDS[f"{name}-xgboost"].output.dim)
+    assert CARDS[f"{name}-xgboost"].build.endswith(f":{build}")
+    assert CARDS[f"{name}-xgboost"].options == []
+
+
 def test_standardised_counts_use_all_samples() -> None:
     """cell-count-std standardises over the whole task, whatever part of it is embedded."""
     counts = list(range(1, 601))

@@ -11,7 +11,10 @@ from harness.tasks.protocols.expression_regression import PROTOCOL
 from scipy.stats import pearsonr
 
 from harness.errors import UsageError
+from harness.plugins import load_registry
 from harness.types import Embeddings
+
+CARDS = load_registry().cards
 
 
 class Table:
@@ -45,10 +48,10 @@ class Table:
         raise NotImplementedError
 
 
-def evaluate(table: Table):
+def evaluate(table: Table, head: str = "xgboost", **params: object):
     """Run the protocol with boosted trees."""
     embeddings = Embeddings(table.ids, table.features, "last", 0, "")
-    return PROTOCOL.evaluate(embeddings, table, Params.model_validate({"head": "xgboost"}), 0)
+    return PROTOCOL.evaluate(embeddings, table, Params.model_validate({"head": head, **params}), 0)
 
 
 def test_boosted_trees_find_the_gene_that_depends_on_a_feature() -> None:
@@ -74,8 +77,54 @@ def test_boosted_trees_find_the_gene_that_depends_on_a_feature() -> None:
         assert units.value[gene] == pytest.approx(want, abs=0.1)  # signs of components are free, and trees see them
 
 
-def test_the_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"preset": "hest"},
+        {"pca": {"small_dims": "pad"}},
+        {"pca": {"small_dims": "error"}, "alpha": "cv", "intercept": True},
+        {"pca": {"components": 2}},
+    ],
+)
+def test_raw_trees_see_the_features_as_they_are(params: dict[str, object]) -> None:
+    """Whatever is said of components, scores are those of a plain XGBRegressor on the features."""
+    xgboost = pytest.importorskip("xgboost", reason="the extra xgboost is not installed")
+    table = Table()
+    found = evaluate(table, "xgboost_raw", **params)
+    want = []
+    for fold in table.folds:
+        for gene in range(2):
+            trees = xgboost.XGBRegressor(
+                n_estimators=100, learning_rate=0.1, max_depth=3, subsample=0.8, colsample_bytree=0.8, random_state=0
+            )
+            trees.fit(table.features[fold.train], table.targets[fold.train, gene])
+            predicted = trees.predict(table.features[fold.test]).astype(np.float64)
+            want.append(pearsonr(predicted, table.targets[fold.test, gene]).statistic)
+    np.testing.assert_allclose(found.units["pcc"].value, want, atol=1e-6)
+    assert found.diagnostics["components"] == [None, None]
+    assert "scikit_learn" not in found.diagnostics
+
+
+def test_raw_trees_are_trees_without_components() -> None:
+    """A task that sets no components and the head xgboost asks for the same."""
+    pytest.importorskip("xgboost", reason="the extra xgboost is not installed")
+    task = evaluate(Table(), pca={"components": None}).units["pcc"].value
+    assert np.array_equal(evaluate(Table(), "xgboost_raw").units["pcc"].value, task)
+
+
+@pytest.mark.parametrize("head", ["xgboost", "xgboost_raw"])
+def test_the_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch, head: str) -> None:
     """Without the library the error says what to install, before anything is fitted."""
     monkeypatch.setattr(expression_heads, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match=r'pip install "bioimage-harness\[xgboost\]"'):
-        evaluate(Table())
+        evaluate(Table(), head)
+
+
+@pytest.mark.parametrize("name", ["cell-count", "cell-count-std"])
+def test_the_cards_with_trees_ask_for_a_head_that_the_protocol_has(name: str) -> None:
+    """Their card differs from the plain one by the head, which is one of the protocol's, and by the missing tiles."""
+    plain, card = CARDS[name], CARDS[f"{name}-xgboost"]
+    assert Params.model_validate({"head": card.head}).head == "xgboost_raw"
+    changed = {"name", "label", "kwargs", "output", "options", "head", "notes"}
+    assert card.model_dump(exclude=changed) == plain.model_dump(exclude=changed)

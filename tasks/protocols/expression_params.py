@@ -49,8 +49,9 @@ class Params(Strict):
     pca: PcaParams = PcaParams()
     alpha: Literal["hest", "cv"] = "hest"
     """Penalty: 100 / (components x genes), or that times the best of 1e-4 .. 1e6 by cross-validation."""
-    head: Literal["ridge", "xgboost", "mean"] = "ridge"
-    """``xgboost`` fits trees on the components; ``mean`` predicts the training mean."""
+    head: Literal["ridge", "xgboost", "xgboost_raw", "mean"] = "ridge"
+    """``xgboost`` fits trees on the components, ``xgboost_raw`` on the features as they are, whatever ``pca`` says
+    (cards of a few hand-made features ask for it); ``mean`` predicts the training mean."""
     intercept: bool = False
     """Add the training mean of the target; only ``mse`` and ``r2`` notice unless ``pca.components`` is null."""
     pcc: Annotated[Literal["pooled"], BeforeValidator(_explain_headline)] = "pooled"
