@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from harness.match import Pairing, match
+from harness.match import Pairing, match, offers_head
 from harness.modelstring import ModelRequest, parse_models
 from harness.options import RunOptions
 from harness.plugins import Registry
@@ -57,6 +57,9 @@ def _fit(pairing: Pairing, model: RequestedModel) -> list[Pairing]:
     stages = ",".join(pairing.stages) if model.card is pairing.model.card else "last"
     fits = [one for one in match(pairing.task, model, stages) if isinstance(one, Pairing)]
     if not fits:  # NAME@VIEW was asked for, and the baseline sees another view of the same samples
+        head = model.card.head
+        if head is not None and not offers_head(pairing.task.protocol_params, head):
+            return []
         anywhere = [view for view in views if view in model.card.views]
         return [Pairing(pairing.task, model, view, (model.card.stages[-1],)) for view in anywhere[:1]]
     same = [one for one in fits if one.view == pairing.view]

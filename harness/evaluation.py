@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from harness.binding import BoundTask
 from harness.describe import Making, Outcome, describe
 from harness.embed import EmbedJob, embed
 from harness.errors import HarnessError, PluginError
@@ -20,21 +21,20 @@ from harness.results import FieldValue
 from harness.scoring import combine, score
 from harness.store import Store
 from harness.training import train_pairing
-from harness.types import BuildContext, Dataset, Embeddings, Progress, Trained, TrainingSamples
+from harness.types import BuildContext, DataContext, Dataset, Embeddings, Progress, Trained, TrainingSamples
 from harness.writing import Claim, refuse_others
 
 _BATCH = {"cpu": 32, "mps": 64, "cuda": 128}
 """Samples a call of the model, by device: part of the rule, never of a timing."""
 
 
-def open_dataset(pairing: Pairing, options: RunOptions, progress: Progress) -> Dataset:
-    """Open the data of a pairing's task.
+def open_dataset(task: BoundTask, context: DataContext) -> Dataset:
+    """Open the data of a task.
 
     Raises:
         MissingDataError, DamagedFileError: as the reader finds.
         PluginError: the reader fails otherwise.
     """
-    task, context = pairing.task, replace(options.data_context, progress=progress)
     try:
         return task.reader.open(task.spec, task.source, task.reader_params, context)
     except HarnessError:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
 from harness.binding import BoundTask
 from harness.errors import UnknownNameError
 from harness.selection import RequestedModel
@@ -57,7 +59,7 @@ def match(task: BoundTask, model: RequestedModel, stages: str) -> list[Pairing |
     if not views:
         reason = f"it takes {' or '.join(card.views)}; the task offers {' or '.join(wanted)}"
         return [Mismatch(name, str(model.request), reason)]
-    if card.head is not None and "head" not in type(task.protocol_params).model_fields:
+    if card.head is not None and not offers_head(task.protocol_params, card.head):
         return [Mismatch(name, str(model.request), f"protocol {task.protocol.name} offers no head {card.head!r}")]
     return [_fit(task, model, view, chosen) for view in views]
 
@@ -78,6 +80,15 @@ def choose_stages(model: RequestedModel, stages: str) -> tuple[str, ...]:
         if stage not in known:
             raise UnknownNameError("stage", stage, known, f"{model.card.name} has {', '.join(known)}.")
     return tuple(stage for stage in known if stage in wanted)
+
+
+def offers_head(params: BaseModel, head: str) -> bool:
+    """Tell whether a protocol takes this head: a choice of heads must name it, any other field must accept it."""
+    field = type(params).model_fields.get("head")
+    try:
+        return field is not None and bool(TypeAdapter[object](field.annotation or object).validate_python(head))
+    except ValidationError:
+        return False
 
 
 def _fit(task: BoundTask, model: RequestedModel, view: str, stages: tuple[str, ...]) -> Pairing | Mismatch:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from harness.binding import BoundTask
 from harness.errors import DamagedFileError, HarnessError, MissingDataError, PluginError, UnknownNameError
+from harness.evaluation import open_dataset
 from harness.feed import check_batch
 from harness.pictures import HasClasses, HasSurroundings, Surroundings
 from harness.types import Batch, DataContext, Dataset
@@ -70,7 +71,7 @@ def read_preview(task: BoundTask, context: DataContext, sample: str | None = Non
         PluginError: the reader fails otherwise, or delivers what it must not.
     """
     where = f"{task.spec.name}: reader {task.reader.name}"
-    dataset = _guard(where, lambda: task.reader.open(task.spec, task.source, task.reader_params, context))
+    dataset = open_dataset(task, context)
     row = _find_row(task.spec.name, dataset.ids, sample)
     views: Sequence[str] = [task.view] if task.view else task.spec.input.views
     parts = [_read_view(where, dataset, view, row) for view in views]

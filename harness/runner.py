@@ -100,7 +100,7 @@ def run(
         MismatchError: no model fits any task, with all reasons.
     """
     registry, progress = registry or load_registry(), progress or Silent()
-    report = RunReport()
+    report, context = RunReport(), replace(options.data_context, progress=progress)
     pairings = with_baselines(registry, _pair(registry, models, tasks, options, report), options)
     opened: dict[tuple[str, str], Dataset] = {}
 
@@ -111,7 +111,7 @@ def run(
             if key not in opened:
                 for old in [known for known in opened if known[0] != key[0]]:
                     del opened[old]  # tasks come one after another: those of one are enough
-                opened[key] = open_dataset(pairing, options, progress)
+                opened[key] = open_dataset(pairing.task, context)
             dataset = opened[key]
             for outcome in evaluate_pairing(registry, pairing, dataset, options, progress):
                 path = write_outcome(outcome, options.output, pairing) if options.output is not None else None
@@ -166,7 +166,7 @@ def train(
         )
     context = place_model(registry, pairing.model, pairing.view, pairing.task.spec.input, options)
     context = replace(context, seed=options.seeds[0])
-    dataset = open_dataset(pairing, options, progress)
+    dataset = open_dataset(pairing.task, replace(options.data_context, progress=progress))
     return train_pairing(registry, pairing, dataset, context, options=options, progress=progress, file=file)
 
 

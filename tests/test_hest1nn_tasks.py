@@ -14,7 +14,7 @@ from harness.leaderboard.merge import merge
 from harness.leaderboard.read import read_results
 from harness.tasks.datasets.hest1nn import READER, Params, Source
 from harness.tasks.datasets.hest1nn_dataset import Hest1nnDataset
-from harness.tasks.datasets.hest1nn_frame import check_frame
+from harness.tasks.datasets.hest_frame import check_frame
 from hest1nn_factory import write_grid
 from hest_factory import BENCH, SLIDES
 from places import ROOT, SHARED, needs_shared
@@ -22,12 +22,9 @@ from places import ROOT, SHARED, needs_shared
 from harness import evaluate
 from harness.errors import DamagedFileError
 from harness.evaluation import open_dataset
-from harness.match import Pairing, match
-from harness.modelstring import parse_models
 from harness.options import RunOptions
 from harness.plugins import load_registry
-from harness.progress import Silent
-from harness.selection import select_model, select_tasks
+from harness.selection import select_tasks
 from harness.types import DataContext
 
 SHAPES = {
@@ -103,9 +100,7 @@ def open_example(name: str) -> Hest1nnDataset:
     """Open a task of the examples as the engine does."""
     registry, options = load_registry(), RunOptions(data_dirs=(SHARED / "data",), offline=True)
     (task,) = select_tasks(registry, str(ROOT / f"examples/her2st/{name}.yaml"))
-    model = select_model(registry, parse_models("pixel-mean")[0], options.data_context)
-    pairing = next(found for found in match(task, model, "last") if isinstance(found, Pairing))
-    dataset = open_dataset(pairing, options, Silent())
+    dataset = open_dataset(task, options.data_context)
     assert isinstance(dataset, Hest1nnDataset)
     return dataset
 
@@ -167,8 +162,9 @@ def test_the_example_across_patients() -> None:
     assert len(dataset.ids) == 1157
     assert not any("patient in train and test" in note for note in dataset.notes)
     for one in dataset.sections:
+        squares = one.plan.squares[: len(one.plan.section.patch_rows)]
         with pytest.raises(DamagedFileError, match=r"of the patches are empty; with x and y exchanged it would be"):
-            check_frame(one.plan, Path("nuclei"), one.cells.nuclei[:, ::-1])
+            check_frame("S", squares, Path("nuclei"), one.cells.nuclei[:, ::-1])
 
 
 @needs_shared

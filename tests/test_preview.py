@@ -199,7 +199,7 @@ def test_missing_data_of_a_view_leave_the_rest(
     out, err = capsys.readouterr()
     assert out.startswith("wrote x.png: sample C/")
     assert err.count("warning:") == 1
-    assert err.startswith("warning: graph_image, points not drawn: section B")
+    assert err.startswith("warning: neighbourhood, graph_image, points not drawn: section B")
     assert "--data-dir" in err
     (folder / "x.png").unlink()
     assert show(f"{spec}@points", "--preview", "x.png", *where) == 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from harness.tasks.expression import ExpressionFold
@@ -9,8 +11,10 @@ from harness.tasks.protocols import expression_heads
 from harness.tasks.protocols.expression_params import Params
 from harness.tasks.protocols.expression_regression import PROTOCOL
 from scipy.stats import pearsonr
+from small_task import enter
 
-from harness.errors import UsageError
+import harness
+from harness.errors import MismatchError, UsageError
 from harness.plugins import load_registry
 from harness.types import Embeddings
 
@@ -128,3 +132,15 @@ def test_the_cards_with_trees_ask_for_a_head_that_the_protocol_has(name: str) ->
     assert Params.model_validate({"head": card.head}).head == "xgboost_raw"
     changed = {"name", "label", "kwargs", "output", "options", "head", "notes"}
     assert card.model_dump(exclude=changed) == plain.model_dump(exclude=changed)
+
+
+@pytest.mark.parametrize("model", ["cell-count-xgboost", "cell-count-std-xgboost"])
+def test_a_head_that_a_protocol_lacks_is_a_mismatch(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card that asks for trees is not scored with the linear head of another task, neither asked for nor beside."""
+    enter(tmp_path, monkeypatch)
+    with pytest.raises(MismatchError, match="offers no head 'xgboost_raw'"):
+        harness.evaluate(model, "tiny.yaml")
+    results = harness.evaluate("pixel-mean", "tiny.yaml", baselines=f"{model},count-only", seeds=(0,))
+    assert [result.model.name for result in results] == ["pixel-mean", "count-only"]

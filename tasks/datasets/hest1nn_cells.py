@@ -19,9 +19,9 @@ from harness.types import DataContext
 from ..metrics.binning import Members
 from ..metrics.boxes import Area, bin_cells
 from .hest1nn_folder import hash_sources, name_folder
-from .hest1nn_frame import check_frame
 from .hest1nn_geometry import Plan
 from .hest_cells import find_nuclei
+from .hest_frame import check_frame
 from .hest_nuclei import read_centroids
 from .mirror import Repository
 
@@ -113,7 +113,7 @@ def _prepare(file: Path, plan: Plan, nuclei: Path, area: Area, context: DataCont
 
 def _bin(plan: Plan, path: Path, area: Area) -> SectionCells:
     nuclei = read_centroids(path)
-    check_frame(plan, path, nuclei)
+    check_frame(plan.name, plan.squares[: len(plan.section.patch_rows)], path, nuclei)
     found = bin_cells(plan.squares, plan.members, nuclei, area)
     if not len(found.spots):
         raise DamagedFileError(f"{path}: no neighbourhood of section {plan.name} holds a nucleus")

@@ -12,12 +12,14 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import DamagedFileError, SpecError
+from harness.errors import SpecError
 from harness.hashing import hash_code, hash_file
 from harness.types import DataContext
 
 from ..metrics.binning import Members, points_in_boxes
+from ..metrics.boxes import place_patches
 from .graph_picture import GraphOptions, draw_graph
+from .hest_frame import check_frame
 from .hest_metadata import read_pixel_size
 from .hest_nuclei import read_centroids
 from .hest_patches import SIDE, SIDE_UM
@@ -65,20 +67,14 @@ def read_cells(section: Section, slides: Repository, context: DataContext) -> Se
 
     Raises:
         MissingDataError: no segmentation, or no pixel size.
-        DamagedFileError: a file cannot be read, or less than 1 % of the nuclei lie in a patch.
+        DamagedFileError: a file cannot be read, or its nuclei are not in the frame of the patches.
     """
     um_per_px = read_pixel_size(slides, section.name, context)
     path = find_nuclei(section.name, slides, context)
     nuclei = read_centroids(path)
-    members = _bin(nuclei, section.patches.corners, um_per_px)
-    share = _share_inside(members, len(nuclei))
-    if share < _FEWEST:
-        turned = _share_inside(_bin(nuclei[:, ::-1], section.patches.corners, um_per_px), len(nuclei))
-        hint = f" (exchanging x and y would put {turned:.0%} there)" if turned >= _FEWEST else ""
-        raise DamagedFileError(
-            f"{path}: {share:.2%} of {len(nuclei)} nuclei lie in a patch of section {section.name}, expected at least "
-            f"{_FEWEST:.0%}; the file of another section, or another coordinate frame?{hint}"
-        )
+    squares = place_patches(section.patches.corners, SIDE_UM / um_per_px)
+    check_frame(section.name, squares, path, nuclei)
+    members = points_in_boxes(nuclei, squares)
     return SectionCells(path, um_per_px, nuclei, section.patches.corners, members)
 
 
@@ -128,6 +124,11 @@ class StructureViews:
             return self._cells
 
     @property
+    def offered(self) -> bool:
+        """Whether the task names a repository of slides."""
+        return self._slides is not None
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """How many patches hold no nucleus, once a structure view has been asked for; nothing where none is empty."""
         with self._lock:
@@ -151,11 +152,3 @@ class StructureViews:
             [hash_file(one.path), one.um_per_px, hashlib.sha256(one.corners[section.patch_rows].tobytes()).hexdigest()]
             for one, section in zip(self.cells, self._sections, strict=True)
         ]
-
-
-def _bin(nuclei: NDArray[np.float64], corners: NDArray[np.float64], um_per_px: float) -> Members:
-    return points_in_boxes(nuclei, np.concatenate([corners, corners + SIDE_UM / um_per_px], axis=1))
-
-
-def _share_inside(members: Members, total: int) -> float:
-    return len(np.unique(members.index)) / total

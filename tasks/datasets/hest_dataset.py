@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from harness.errors import UsageError
 from harness.hashing import hash_code, hash_file, hash_value
+from harness.pictures import Surroundings
 from harness.types import Batch
 
 from ..expression import ExpressionFold
+from ..metrics.boxes import place_patches
 from .hest_cells import StructureViews
-from .hest_patches import SIDE, PatchImages
+from .hest_patches import SIDE, SIDE_UM, PatchImages
 from .hest_sections import Section
 
 VIEWS = ("image", "graph_image", "points")
@@ -108,6 +110,16 @@ class HestDataset:
                 self._images.read(section.patches.path, rows, images[first : first + len(rows)])
             first += len(rows)
         return Batch(ids, view, images=images)
+
+    def surroundings(self, row: int) -> Surroundings | None:
+        """Return where a sample lies in its section; its neighbourhood is its own patch. None without slides."""
+        if not self.structure.offered:
+            return None
+        ((number, patch),) = self._places(row, row + 1)
+        cells = self.structure.cells[number]
+        boxes = place_patches(cells.corners, SIDE_UM / cells.um_per_px)
+        inside = cells.nuclei[cells.members.of(patch)]
+        return Surroundings(boxes, patch, np.array([patch]), boxes[patch], inside, cells.um_per_px)
 
     def _rows(self, start: int, stop: int) -> list[NDArray[np.int64]]:
         """Return for each section the rows of its patch file that a range of samples takes."""

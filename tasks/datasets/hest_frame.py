@@ -11,29 +11,29 @@ from numpy.typing import NDArray
 from harness.errors import DamagedFileError
 
 from ..metrics.binning import points_in_boxes
-from .hest1nn_geometry import Plan
 
 _FEWEST = 0.01  # share of the nuclei that must lie in patches
 _CLEARLY = 2  # times as many nuclei in patches, or as few empty patches, that exchanged axes must give to be the truth
 _MANY_EMPTY = 0.05  # share of patches without a nucleus that makes a frame suspicious
 
 
-def check_frame(plan: Plan, path: Path, nuclei: NDArray[np.float64]) -> None:
+def check_frame(section: str, squares: NDArray[np.float64], path: Path, nuclei: NDArray[np.float64]) -> None:
     """Refuse nuclei of another section or coordinate frame, and those whose x and y are exchanged.
 
     A round section in the middle of a square slide keeps most of its nuclei when axes are exchanged; but patches were
     cut from tissue, and in the wrong frame many of them come to lie beside it.
 
     Args:
-        plan: the section.
+        section: its name, for the message.
+        squares: (n_patches, 4) float64 x0, y0, x1, y1 of its patches in slide pixels.
         path: its segmentation, for the message.
         nuclei: (n, 2) float64 x, y in slide pixels as read from it.
 
     Raises:
         DamagedFileError: saying how many lie in patches.
     """
-    found, turned = (_measure_overlap(plan, points) for points in (nuclei, nuclei[:, ::-1]))
-    told = f"{path}: {found.inside:.2%} of {len(nuclei)} nuclei lie in a patch of section {plan.name}"
+    found, turned = (_measure_overlap(squares, points) for points in (nuclei, nuclei[:, ::-1]))
+    told = f"{path}: {found.inside:.2%} of {len(nuclei)} nuclei lie in a patch of section {section}"
     fuller = turned.inside > found.inside and found.empty > _MANY_EMPTY and turned.empty < found.empty / _CLEARLY
     if turned.inside >= _FEWEST and (turned.inside > _CLEARLY * found.inside or fuller):
         raise DamagedFileError(
@@ -54,6 +54,6 @@ class _Overlap:
     empty: float
 
 
-def _measure_overlap(plan: Plan, nuclei: NDArray[np.float64]) -> _Overlap:
-    members = points_in_boxes(nuclei, plan.squares[: len(plan.section.patch_rows)])
+def _measure_overlap(squares: NDArray[np.float64], nuclei: NDArray[np.float64]) -> _Overlap:
+    members = points_in_boxes(nuclei, squares)
     return _Overlap(len(np.unique(members.index)) / len(nuclei), float((members.counts == 0).mean()))
