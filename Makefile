@@ -42,6 +42,7 @@ bench: $(READY)
 	test -z "$(DATA)" || $(BIN)/python benchmarks/embedding.py --data-dir "$(DATA)"
 	test -z "$(DATA)" || $(BIN)/python benchmarks/passes.py --data-dir "$(DATA)"
 	test -z "$(DATA)" || $(BIN)/python benchmarks/slide.py --data-dir "$(DATA)"
+	test -z "$(DATA)" || $(BIN)/python benchmarks/hest1nn.py --data-dir "$(DATA)"
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache
