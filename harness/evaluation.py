@@ -21,7 +21,8 @@ from harness.results import FieldValue
 from harness.scoring import combine, score
 from harness.store import Store
 from harness.training import train_pairing
-from harness.types import BuildContext, DataContext, Dataset, Embeddings, Progress, Trained, TrainingSamples
+from harness.trainjob import Trained, TrainingSamples
+from harness.types import BuildContext, DataContext, Dataset, Embeddings, Progress
 from harness.writing import Claim, refuse_others
 
 _BATCH = {"cpu": 32, "mps": 64, "cuda": 128}

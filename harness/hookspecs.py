@@ -13,7 +13,7 @@ import pluggy
 from harness.board import Leaderboard
 from harness.cards import ModelCard
 from harness.results import Result
-from harness.types import Trained, TrainJob
+from harness.trainjob import Trained, TrainJob
 
 hookspec = pluggy.HookspecMarker("harness")
 hookimpl = pluggy.HookimplMarker("harness")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from harness.binding import BoundTask
 from harness.errors import UnknownNameError
 from harness.selection import RequestedModel
-from harness.types import TrainingProtocol
+from harness.trainjob import TrainingProtocol
 
 
 @dataclass(frozen=True)

@@ -57,16 +57,3 @@ class HasSurroundings(Protocol):
         Raises:
             MissingDataError: a file that tells it is nowhere.
         """
-
-
-@runtime_checkable
-class HasClasses(Protocol):
-    """A dataset whose samples carry one class each."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """(n,) int64, position of each sample's class in :attr:`class_names`, in the order of the ids."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes."""

@@ -10,7 +10,8 @@ from harness.binding import BoundTask
 from harness.errors import DamagedFileError, HarnessError, MissingDataError, PluginError, UnknownNameError
 from harness.evaluation import open_dataset
 from harness.feed import check_batch
-from harness.pictures import HasClasses, HasSurroundings, Surroundings
+from harness.labelled import HasClasses
+from harness.pictures import HasSurroundings, Surroundings
 from harness.types import Batch, DataContext, Dataset
 
 

@@ -19,7 +19,8 @@ from harness.progress import Silent
 from harness.results import Result
 from harness.selection import select_model, select_tasks
 from harness.training import train_pairing
-from harness.types import Dataset, Progress, Trained
+from harness.trainjob import Trained
+from harness.types import Dataset, Progress
 from harness.writing import write_outcome
 
 

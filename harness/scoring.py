@@ -12,7 +12,8 @@ from harness.errors import HarnessError, PluginError
 from harness.match import Pairing
 from harness.results import FieldValue, Metric, UnitBlock
 from harness.summary import summarise
-from harness.types import Dataset, Embeddings, Evaluation, Field, Scalar, TrainingProtocol, Units
+from harness.trainjob import TrainingProtocol
+from harness.types import Dataset, Embeddings, Evaluation, Field, Scalar, Units
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from harness.options import RunOptions
 from harness.placing import build_model
 from harness.plugins import Registry
 from harness.provenance import command_line, git_revision, machine, now, versions
-from harness.types import BuildContext, Dataset, Progress, Trained, TrainingProtocol, TrainingSamples, TrainJob
+from harness.trainjob import Trained, TrainingProtocol, TrainingSamples, TrainJob
+from harness.types import BuildContext, Dataset, Progress
 
 FOLDER = "trained"
 """Folder of the cache, and of a data folder, for checkpoints: trained/TASK/MODEL-seed-N.safetensors."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.cards import ModelCard, load_card
 from harness.hookspecs import hookimpl
-from harness.types import Trained, TrainJob
+from harness.trainjob import Trained, TrainJob
 
 from .devices import place
 

@@ -14,7 +14,7 @@ import torch
 from harness.curves import draw_curves
 from harness.errors import UsageError
 from harness.results import write_atomically
-from harness.types import Trained, TrainJob
+from harness.trainjob import Trained, TrainJob
 
 from .classifier import Classifier
 from .training_epochs import Epochs, Rows

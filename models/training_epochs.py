@@ -14,7 +14,7 @@ from torch import Tensor, optim
 from torch.nn import functional
 
 from harness.errors import ModelOutputError
-from harness.types import TrainingSamples, TrainJob
+from harness.trainjob import TrainingSamples, TrainJob
 
 from .classifier import Classifier, Part
 from .whitening import fold_whitening, pool

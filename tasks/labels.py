@@ -9,26 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DamagedFileError, UsageError
+from harness.labelled import LabelledSplits
 from harness.types import Dataset
 
 SPLITS = ("train", "val", "test")
-
-
-@runtime_checkable
-class LabelledSplits(Protocol):
-    """A dataset whose samples carry one class each and belong to a split."""
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """(n,) int64, position of each sample's class in :attr:`class_names`, in the order of the ids."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the classes."""
-
-    @property
-    def split(self) -> NDArray[np.str_]:
-        """(n,) str, ``train``, ``val`` or ``test`` for each sample."""
 
 
 @runtime_checkable

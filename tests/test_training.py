@@ -37,7 +37,8 @@ from harness.errors import DamagedFileError, MismatchError, MissingDataError, Mo
 from harness.plugins import load_registry
 from harness.progress import Silent
 from harness.recipes import Recipe
-from harness.types import BuildContext, Trained, TrainJob
+from harness.trainjob import Trained, TrainJob
+from harness.types import BuildContext
 
 REGISTRY = load_registry()
 BUILDERS = {"gcn": build_gcn, "egnn": build_egnn, "resnet18": build_timm}

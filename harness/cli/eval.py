@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import BatchSize, Change, Seeds, Share
+from harness.cli.options import BatchSize, Change, Seeds, Share, data_dir_option, placing_options
 
 
 @click.command(
@@ -16,13 +16,7 @@ from harness.cli.options import BatchSize, Change, Seeds, Share
 )
 @click.option("--model", required=True, metavar="M[,M…]", help="Model strings: NAME, untrained:NAME, timm:ARCH, …")
 @click.option("--tasks", required=True, metavar="T[,T…]", help="Names, globs, groups, tags or YAML files; NAME@VIEW.")
-@click.option(
-    "--data-dir",
-    "data_dirs",
-    multiple=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Mirror of the public sources; may be given several times, first hit wins.",
-)
+@data_dir_option()
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -34,10 +28,7 @@ from harness.cli.options import BatchSize, Change, Seeds, Share
 @click.option("--stages", default="last", show_default=True, help="last, all or names separated by commas.")
 @click.option("--baselines", default="cheap", show_default=True, help="cheap, all, none or model strings.")
 @click.option("--seeds", type=Seeds(), default="0,1,2", show_default=True, help="Seeds of models drawn at random.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
-@click.option(
-    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
-)
+@placing_options
 @click.option("--batch-size", type=BatchSize(), default="auto", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="About N samples only; the result is marked partial.")
 @click.option("--set", "changes", multiple=True, type=Change(), help="protocol.params.KEY=VALUE, for this run.")

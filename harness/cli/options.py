@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -64,3 +67,21 @@ class Change(click.ParamType[tuple[str, str]]):
         if not sign or not key:
             self.fail(f"{value!r}: expected KEY=VALUE, such as protocol.params.alpha=cv", param, ctx)
         return key, text
+
+
+def data_dir_option(purpose: str = "") -> Callable[[Any], Any]:
+    """Return the option ``--data-dir``, which gives ``data_dirs``; ``purpose`` follows in its help."""
+    return click.option(
+        "--data-dir",
+        "data_dirs",
+        multiple=True,
+        type=click.Path(path_type=Path, file_okay=False),
+        help=f"Mirror of the public sources{purpose}; may be given several times, first hit wins.",
+    )
+
+
+def placing_options(command: Any) -> Any:
+    """Add ``--device`` and ``--dtype`` to a command."""
+    devices, dtypes = ["auto", "cpu", "cuda", "mps"], ["auto", "float32", "bfloat16", "float16"]
+    command = click.option("--dtype", type=click.Choice(dtypes), default="auto", show_default=True)(command)
+    return click.option("--device", type=click.Choice(devices), default="auto", show_default=True)(command)

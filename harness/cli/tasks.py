@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from harness.cli.options import data_dir_option
+
 _STARTER = """\
 # A task of your own. `harness tasks validate {name}.yaml` checks it; `harness eval --tasks {name}.yaml …` runs it.
 include: {base}
@@ -62,13 +64,7 @@ def list_tasks(tag: str | None, *, as_json: bool) -> None:
     help="Draw one sample in all views instead; .png, .pdf or .svg.",
 )
 @click.option("--sample", help="Id of the sample to draw  [default: the middle one].")
-@click.option(
-    "--data-dir",
-    "data_dirs",
-    multiple=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Mirror of the public sources for --preview; may be given several times, first hit wins.",
-)
+@data_dir_option(" for --preview")
 @click.option("--offline", is_flag=True, help="No network.")
 def show_task(
     task: str, preview: Path | None, sample: str | None, data_dirs: tuple[Path, ...], *, as_json: bool, offline: bool

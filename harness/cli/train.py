@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import Change
+from harness.cli.options import Change, data_dir_option, placing_options
 
 
 @click.command(
@@ -22,17 +22,8 @@ from harness.cli.options import Change
     help="The checkpoint, FILE.safetensors  [default: in the user's cache, where `harness eval` finds it].",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of weights and order.")
-@click.option(
-    "--data-dir",
-    "data_dirs",
-    multiple=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Mirror of the public sources; may be given several times, first hit wins.",
-)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
-@click.option(
-    "--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True
-)
+@data_dir_option()
+@placing_options
 @click.option("--limit", type=click.IntRange(min=1), help="About N samples only.")
 @click.option("--set", "changes", multiple=True, type=Change(), help="protocol.params.KEY=VALUE, for this run.")
 @click.option("--offline", is_flag=True, help="No network.")
