@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 CLEAR_OF_CHANCE = 0.02
 """A score this close to chance explains nothing: no ratio is formed with it."""
+LEAST_BASELINE = 1e-9
+"""A baseline nearer to zero is no measure of a difference: the ratio would be rounding, or infinite."""
 LEAST_ROOM = 0.05
 """A baseline this close to the ceiling leaves nothing to gain."""
 MOST_SHARE = 1.5
@@ -73,7 +75,7 @@ def form_deltas(model: float, baseline: float, scale: Scale) -> DeltaValues:
     if r is None:
         reasons |= {"rel": "chance_unknown", "share": "chance_unknown"}
     else:
-        if b > r + CLEAR_OF_CHANCE and b != 0:
+        if b > r + CLEAR_OF_CHANCE and abs(b) > LEAST_BASELINE:
             rel = (m - b) / abs(b)
         else:
             reasons["rel"] = "baseline_at_chance"
