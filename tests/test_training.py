@@ -434,7 +434,11 @@ def test_ctrl_c_keeps_finished_epochs(tmp_path: Path, monkeypatch: pytest.Monkey
     small_task(tmp_path, monkeypatch)
     command = [sys.executable, "-m", "harness", "train", "gcn", "--task", "tiny-training.yaml", "--output",
                "a.safetensors", "--set", "protocol.params.recipe.epochs=12"]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    heard = signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores it, and so would its child
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    finally:
+        signal.signal(signal.SIGINT, heard)
     state = tmp_path / "a.training" / "state.safetensors"
     deadline = time.monotonic() + 120
     while not state.exists() and time.monotonic() < deadline and process.poll() is None:
