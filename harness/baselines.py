@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from harness.match import Pairing, match, offers_head
+from harness.binding import BoundTask
+from harness.match import Pairing, match
 from harness.modelstring import ModelRequest, parse_models
 from harness.options import RunOptions
 from harness.plugins import Registry
@@ -53,14 +55,13 @@ def _requests(registry: Registry, pairing: Pairing, options: RunOptions) -> Iter
 
 
 def _fit(pairing: Pairing, model: RequestedModel) -> list[Pairing]:
-    views = pairing.task.spec.input.views
     stages = ",".join(pairing.stages) if model.card is pairing.model.card else "last"
-    fits = [one for one in match(pairing.task, model, stages) if isinstance(one, Pairing)]
+    fits = _match(pairing.task, model, stages)
     if not fits:  # NAME@VIEW was asked for, and the baseline sees another view of the same samples
-        head = model.card.head
-        if head is not None and not offers_head(pairing.task.protocol_params, head):
-            return []
-        anywhere = [view for view in views if view in model.card.views]
-        return [Pairing(pairing.task, model, view, (model.card.stages[-1],)) for view in anywhere[:1]]
+        fits = [replace(one, task=pairing.task) for one in _match(replace(pairing.task, view=None), model, "last")]
     same = [one for one in fits if one.view == pairing.view]
     return same or fits[:1]
+
+
+def _match(task: BoundTask, model: RequestedModel, stages: str) -> list[Pairing]:
+    return [one for one in match(task, model, stages) if isinstance(one, Pairing)]

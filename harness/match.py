@@ -59,7 +59,7 @@ def match(task: BoundTask, model: RequestedModel, stages: str) -> list[Pairing |
     if not views:
         reason = f"it takes {' or '.join(card.views)}; the task offers {' or '.join(wanted)}"
         return [Mismatch(name, str(model.request), reason)]
-    if card.head is not None and not offers_head(task.protocol_params, card.head):
+    if card.head is not None and not _offers_head(task.protocol_params, card.head):
         return [Mismatch(name, str(model.request), f"protocol {task.protocol.name} offers no head {card.head!r}")]
     return [_fit(task, model, view, chosen) for view in views]
 
@@ -82,7 +82,7 @@ def choose_stages(model: RequestedModel, stages: str) -> tuple[str, ...]:
     return tuple(stage for stage in known if stage in wanted)
 
 
-def offers_head(params: BaseModel, head: str) -> bool:
+def _offers_head(params: BaseModel, head: str) -> bool:
     """Tell whether a protocol takes this head: a choice of heads must name it, any other field must accept it."""
     field = type(params).model_fields.get("head")
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from harness.trainjob import TrainingSamples, TrainJob
 from .classifier import Classifier, Part
 from .whitening import fold_whitening, pool
 
-Value = TypeVar("Value")
 _ORDER_STREAM, _WHITEN_STREAM = 2, 3
 _SAMPLES_A_DIRECTION = 20
 

@@ -371,13 +371,15 @@ def test_a_task_trains_scores_and_shows_its_curves(tmp_path: Path, monkeypatch: 
 
 
 def test_pictures_are_trained_on_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The twin of a picture network is trained; a model that brings weights is told to come without."""
+    """The twin of a picture network is trained; one that brings weights is refused, as a baseline too."""
     small_task(tmp_path, monkeypatch, "synthetic-scratch")
     result, *_ = harness.evaluate("untrained:resnet18", "tiny-training.yaml", seeds=(0,), baselines="none")
     assert result.view == "graph_image"
     assert result.model.training == "scratch"
     with pytest.raises(MismatchError, match="trains from random weights; ask for untrained:resnet18"):
         harness.evaluate("resnet18", "tiny-training.yaml", seeds=(0,))
+    beside = harness.evaluate("pixel-mean", "tiny-training.yaml", seeds=(0,), baselines="resnet18,pixel-stats")
+    assert [one.model.name for one in beside] == ["pixel-mean", "pixel-stats"]  # no baseline enters by the back door
 
 
 def test_the_command_trains_and_the_card_finds_what_it_wrote(
