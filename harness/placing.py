@@ -48,7 +48,7 @@ def place_model(
         card=card,
         untrained=model.random,
         view=view,
-        channels=0 if view == "points" else given.channels,
+        channels=0 if view in ("points", "profiles") else given.channels,
         transform=transform,
         options=model.request.options,
         device=device,

@@ -12,7 +12,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from harness.errors import SpecError
 from harness.yamlfile import YamlDocument, load_yaml, merge
 
-View = Literal["image", "graph_image", "points"]
+View = Literal["image", "graph_image", "points", "profiles"]
+"""``profiles``: no picture at all; only vectors that somebody computed already can answer."""
 _NAME = re.compile(r"^[a-z0-9][a-z0-9.-]*$")
 
 

@@ -32,7 +32,7 @@ class Batch:
 
     Attributes:
         ids: sample ids, length N.
-        view: ``image``, ``graph_image`` or ``points``.
+        view: ``image``, ``graph_image``, ``points`` or ``profiles``.
         images: (N, C, H, W) uint8 0..255, or float32 in [0, 1]; any memory order. None for ``points``.
         points: N arrays (n_i, 2) float32 or float64, columns x, y in about [-1, 1]; n_i may be 0. None
             for images.

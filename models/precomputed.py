@@ -46,7 +46,7 @@ def embeddings_card(text: str, context: DataContext) -> ModelCard:  # noqa: ARG0
             "label": path.name,
             "build": "harness.models.precomputed:build",
             "kwargs": {"path": str(path), "content": hash_value([[file.name, hash_file(file)] for file in files])},
-            "views": ["image", "graph_image", "points"],
+            "views": ["image", "graph_image", "points", "profiles"],
             "view_free": True,
             "input": {"channels": "any", "size": None, "resize": "none"},
             "output": {"pooling": "none", "stages": {stage: depth for depth, stage in enumerate(list_stages(path))}},

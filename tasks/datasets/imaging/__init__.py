@@ -1,0 +1,1 @@
+"""Decoding of microscopy files, and doing it on all cores."""

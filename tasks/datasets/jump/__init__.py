@@ -1,0 +1,1 @@
+"""JUMP-CP: positive controls on compound plates of seven laboratories."""

@@ -1,0 +1,1 @@
+"""RxRx3-core: CRISPR knockouts and compounds in HUVEC cells."""

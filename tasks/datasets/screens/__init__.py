@@ -1,0 +1,1 @@
+"""Anybody's screen: a table of wells with pictures or profiles."""
