@@ -94,7 +94,7 @@ def _offers_head(params: BaseModel, head: str) -> bool:
 def _fit(task: BoundTask, model: RequestedModel, view: str, stages: tuple[str, ...]) -> Pairing | Mismatch:
     card, offered = model.card, task.spec.input.channels
     takes = card.input.channels
-    if view not in ("points", "profiles") and takes not in ("any", offered) and card.input.channel_adapt == "none" and not model.random:
+    if view != "points" and takes not in ("any", offered) and card.input.channel_adapt == "none" and not model.random:
         reason = f"its images have {offered} channels; {card.name} takes {takes} and has no rule for others"
         return Mismatch(f"{task.spec.name}@{view}", str(model.request), reason)
     pairing = Pairing(task, model, view, stages)
