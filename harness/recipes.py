@@ -16,7 +16,8 @@ class Recipe(Strict):
     epochs: int = Field(30, ge=1)
     batch: int = Field(64, ge=1)
     """Samples an optimiser step."""
-    optimiser: Literal["adamw", "sgd"] = "adamw"
+    optimiser: Literal["adamw", "sgd", "soap"] = "adamw"
+    """``soap``: Adam in the eigenbasis of Shampoo's preconditioner (arXiv 2409.11321), momenta .95."""
     learning_rate: Number = Field(1e-3, gt=0)
     """Highest learning rate."""
     weight_decay: Number = Field(1e-4, ge=0)
@@ -32,6 +33,9 @@ class Recipe(Strict):
     """Graph networks only: principal directions of the pooled values that are brought to unit variance on training
     samples before the first epoch. They are folded into the first layer of the MLP, so no weight is added; 0 leaves the
     drawn weights, with which what tells classes apart is a hundredth of what a rotation changes."""
+    spread: bool = False
+    """Graph convolutions (``gcn``): before the first epoch, each channel of each layer is scaled to unit variance on
+    training samples and switches on at its own share of the points. Networks without such layers stay as drawn."""
     fixed_graphs: bool = False
     """The augmentation moves points rigidly, so that neighbours are looked for once and not in every epoch."""
 

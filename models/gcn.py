@@ -51,12 +51,23 @@ class Gcn(nn.Module):
 
     def pool(self, graphs: PointGraphs) -> Tensor:
         """Return (N, 512), the largest value of each channel of each layer in each graph."""
-        state: Tensor = self.projection(graphs.points)
-        pooled = []
-        for layer in self.layers:
-            state = torch.relu(layer(state, graphs))
+        first, *others = self.convolutions
+        state = torch.relu_(self._first(first, graphs))
+        pooled = [largest(state, graphs.sizes)]
+        for layer in others:
+            state = torch.relu_(layer(state, graphs))
             pooled.append(largest(state, graphs.sizes))
         return torch.cat(pooled, dim=1)  # the maximum of a concatenation, part by part
+
+    @property
+    def convolutions(self) -> list[GcnLayer]:
+        """The graph convolutions, in order."""
+        return [layer for layer in self.layers if isinstance(layer, GcnLayer)]
+
+    def _first(self, layer: GcnLayer, graphs: PointGraphs) -> Tensor:
+        """Return (n, 128), projection and first layer as the one linear map that they are, of three columns."""
+        columns = torch.cat([self.projection.bias[:, None], self.projection.weight], dim=1)
+        return nn.functional.linear(graphs.mixed, layer.linear.weight @ columns, layer.linear.bias)
 
     def forward(self, graphs: PointGraphs) -> Tensor:
         """Return (N, classes) scores, or the features where there is no classifier."""

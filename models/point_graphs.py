@@ -117,6 +117,11 @@ class PointGraphs:
         return matrix
 
     @cached_property
+    def mixed(self) -> Tensor:
+        """(n, 3): the normalised matrix times the columns 1, x, y, of which any linear map of the points is made."""
+        return self.normalised.product(torch.cat([torch.ones_like(self.points[:, :1]), self.points], dim=1))
+
+    @cached_property
     def at_receiver(self) -> SparseMatrix:
         """(e, n): gives each edge the row of its receiver; the transpose adds up what a point receives."""
         return self._incidence(self.receiver)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from harness.cards import ModelCard
 from harness.errors import DamagedFileError, MissingDataError, UsageError
 from harness.hashing import hash_file, hash_value
+from harness.joining import Keyed
 from harness.types import Batch, BuildContext, DataContext, Samples
 
 from .card_names import card_name
 from .option_values import whole_number
 from .vector_files import KINDS, list_stages, read_vectors
+from .vector_keys import Joined, join_ids, join_keys
 from .vector_tables import VectorTable
 
 _log = logging.getLogger(__name__)
@@ -50,73 +53,92 @@ def embeddings_card(text: str, context: DataContext) -> ModelCard:  # noqa: ARG0
             "view_free": True,
             "input": {"channels": "any", "size": None, "resize": "none"},
             "output": {"pooling": "none", "stages": {stage: depth for depth, stage in enumerate(list_stages(path))}},
-            "options": ["id", "columns", "dim"],
+            "options": ["id", "columns", "dim", "name"],
             "requires": ["pandas", "pyarrow", "h5py"],
             "untrained": {"twin": "none"},
         }
     )
 
 
+@dataclass(frozen=True)
+class VectorSource:
+    """A file of vectors and how it is read.
+
+    Attributes:
+        path: the file or folder.
+        id_column: column of the sample ids, or None for the rule.
+        columns: pattern of the feature columns, or None for the rule.
+        dim: how many features are expected, or None.
+    """
+
+    path: Path
+    id_column: str | None = None
+    columns: str | None = None
+    dim: int | None = None
+
+
 class PrecomputedModel:
-    """Looks vectors up by sample id."""
+    """Looks vectors up by sample id, or by the keys that samples of wells have."""
 
     needs_pixels = False
 
-    def __init__(self, tables: Mapping[str, VectorTable], name: str) -> None:
-        """Keep one table a stage."""
-        self._tables = tables
-        self._name = name
-        self._row = {sample: row for row, sample in enumerate(next(iter(tables.values())).ids)}
+    def __init__(self, source: VectorSource) -> None:
+        """Keep where the vectors are; they are read when the samples are known."""
+        self._source = source
+        self._name = f"embeddings:{source.path}"
+        self._joined: dict[str, Joined] = {}
+        self._place: dict[str, int] = {}
 
     def prepare(self, samples: Samples, view: str) -> None:  # noqa: ARG002 - the contract's signature
-        """Join the table with the samples of a task.
+        """Read the vectors and join them with the samples of a task.
+
+        Samples that have keys are joined by every key column of a table, unless the option ``id`` names another
+        column; several rows for one sample are averaged.
 
         Raises:
-            DamagedFileError: samples without a vector, or with one that is not finite.
+            DamagedFileError: unreadable, an id twice, another number of features than expected, samples without a
+                vector, or with one that is not finite.
+            UsageError: columns that are not there, or that do not tell wells apart.
         """
-        wanted = list(samples.ids)
-        absent = [sample for sample in wanted if sample not in self._row]
-        if absent:
-            raise DamagedFileError(
-                f"{self._name}: {len(absent)} of {len(wanted)} samples have no vector, first: {', '.join(absent[:3])}; "
-                f"the file has ids such as {', '.join(list(self._row)[:3])}. Choose the id column with id=COLUMN, or "
-                "compute the missing vectors"
-            )
-        rows = np.array([self._row[sample] for sample in wanted])
-        for stage, table in self._tables.items():
-            bad = np.flatnonzero(~np.isfinite(table.features[rows]).all(axis=1))
-            if len(bad):
-                names = ", ".join(wanted[row] for row in bad[:3])
-                raise DamagedFileError(
-                    f"{self._name}: stage {stage}: NaN or infinity for {len(bad)} of {len(wanted)} samples: {names}"
-                )
-        surplus = len(self._row) - len(set(wanted))
-        if surplus:
-            _log.warning("%s: %d rows belong to no sample of this task and are not used", self._name, surplus)
+        source, keys = self._source, samples.keys if isinstance(samples, Keyed) else {}
+        for stage, table in read_vectors(source.path, source.id_column, source.columns, tuple(keys)).items():
+            found = table.features.shape[1]
+            if source.dim not in (None, found):
+                raise DamagedFileError(f"{self._name}: stage {stage}: expected {source.dim} features, found {found}")
+            if table.remark:
+                _log.warning("%s: %s", self._name, table.remark)
+            self._joined[stage] = self._join(f"{self._name}: stage {stage}", table, samples, keys)
+        self._place = {sample: place for place, sample in enumerate(samples.ids)}
+        self._tell(next(iter(self._joined.values())))
 
     def embed(self, batch: Batch, stages: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         """Return the vectors of a batch; the ids were joined by :meth:`prepare`."""
-        rows = [self._row[sample] for sample in batch.ids]
-        return {stage: self._tables[stage].features[rows] for stage in stages}
+        places = [self._place[sample] for sample in batch.ids]
+        joined = {stage: self._joined[stage] for stage in stages}
+        return {stage: one.features[one.rows[places]] for stage, one in joined.items()}
+
+    def _join(self, title: str, table: VectorTable, samples: Samples, keys: Mapping[str, Sequence[str]]) -> Joined:
+        if not table.keys:
+            return join_ids(title, table, samples.ids)
+        return join_keys(title, table, samples.ids, keys, getattr(samples, "well_of", None))
+
+    def _tell(self, joined: Joined) -> None:
+        if joined.n_surplus:
+            _log.warning("%s: %d rows belong to no sample of this task and are not used", self._name, joined.n_surplus)
+        if joined.n_averaged:
+            _log.warning("%s: %d vectors are the mean of several rows", self._name, joined.n_averaged)
 
 
 def build(context: BuildContext) -> PrecomputedModel:
-    """Read the vectors.
+    """Build the model; the vectors are read when it is prepared.
 
     Options: ``id`` (column of the sample ids), ``columns`` (a pattern such as ``emb_*``), ``dim`` (how many features
-    are expected).
+    are expected), ``name`` (what the vectors are called, for example ``mae-g-8``; it shapes no number).
 
     Raises:
-        DamagedFileError: unreadable, an id twice, or another number of features than expected.
-        UsageError: columns that are not there.
+        UsageError: ``dim`` is no number.
     """
-    path, options = Path(context.card.kwargs["path"]), context.options
-    tables = read_vectors(path, options.get("id"), options.get("columns"))
-    name = f"embeddings:{path}"
-    for stage, table in tables.items():
-        found = table.features.shape[1]
-        if "dim" in options and found != whole_number(context, "dim", 1):
-            raise DamagedFileError(f"{name}: stage {stage}: expected {options['dim']} features, found {found}")
-        if table.remark:
-            _log.warning("%s: %s", name, table.remark)
-    return PrecomputedModel(tables, name)
+    options = context.options
+    dim = whole_number(context, "dim", 1) if "dim" in options else None
+    path = Path(context.card.kwargs["path"])
+    return PrecomputedModel(VectorSource(path, options.get("id"), options.get("columns"), dim))

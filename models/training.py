@@ -49,7 +49,7 @@ def _run(job: TrainJob, network: Classifier, epochs: Epochs) -> None:
     history = load_state(state, network, epochs.optimiser, job.identity)
     if history is None:
         history = History()
-        epochs.whiten()
+        epochs.prepare()
     job.progress.start(job.title, job.recipe.epochs)
     job.progress.advance(len(history.epochs))
     try:
@@ -60,6 +60,7 @@ def _run(job: TrainJob, network: Classifier, epochs: Epochs) -> None:
                 history.best = len(history.epochs)
                 write(best, network.tensors(), {"identity": dict(job.identity), "epoch": history.best})
             save_state(state, network, epochs.optimiser, job.identity, history)
+            load_state(state, network, epochs.optimiser, job.identity)  # as after an interruption, layout and all
             _draw(job, history)
             job.progress.advance(1)
     finally:

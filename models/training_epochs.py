@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +17,12 @@ from harness.errors import ModelOutputError
 from harness.trainjob import TrainingSamples, TrainJob
 
 from .classifier import Classifier, Part
+from .spreading import spread_thresholds
 from .whitening import fold_whitening, pool
 
-_ORDER_STREAM, _WHITEN_STREAM = 2, 3
+_ORDER_STREAM, _WHITEN_STREAM, _SPREAD_STREAM = 2, 3, 4
 _SAMPLES_A_DIRECTION = 20
+_SAMPLES_TO_SPREAD = 64
 
 
 class Rows(NamedTuple):
@@ -54,10 +56,11 @@ class Epochs:
         self._parameters = above + below
         self._workers = workers
         recipe = job.recipe
-        groups = [{"params": above}, {"params": below}]
+        groups: list[dict[str, Any]] = [{"params": above}, {"params": below}]
         kinds: dict[str, Callable[[], optim.Optimizer]] = {
             "adamw": lambda: optim.AdamW(groups, recipe.learning_rate, weight_decay=recipe.weight_decay),
             "sgd": lambda: optim.SGD(groups, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay),
+            "soap": lambda: _soap(groups, recipe.learning_rate, recipe.weight_decay),
         }
         self.optimiser = kinds[recipe.optimiser]()
 
@@ -93,12 +96,21 @@ class Epochs:
         facts = {"epoch": epoch + 1, "learning_rate": rate, "train_loss": loss / len(order)}
         return {**facts, **seen, "seconds": round(seconds, 1)}
 
-    def whiten(self) -> None:
-        """Bring the values that enter the MLP to unit variance, as the recipe asks; before the first epoch.
+    def prepare(self) -> None:
+        """Change the drawn weights as the recipe asks, before the first epoch.
 
         Raises:
-            UsageError: the network is none for graphs.
+            UsageError: the network has no such layers.
         """
+        if self._job.recipe.spread:
+            rng = np.random.default_rng([self._job.context.seed, _SPREAD_STREAM])
+            rows = rng.permutation(self._rows.train)[:_SAMPLES_TO_SPREAD]
+            (parts,) = self._read_ahead(self._job.dataset, [rows])
+            spread_thresholds(self._network, parts, rng)
+        self._whiten()
+
+    def _whiten(self) -> None:
+        """Bring the values that enter the MLP to unit variance."""
         directions = self._job.recipe.whiten
         if not directions:
             return
@@ -163,6 +175,13 @@ class Epochs:
                 present, coming = coming.result(), reader.submit(read, following)
                 yield present
             yield coming.result()
+
+
+def _soap(groups: list[dict[str, Any]], rate: float, decay: float) -> optim.Optimizer:
+    from pytorch_optimizer import SOAP
+
+    made: optim.Optimizer = SOAP(groups, rate, weight_decay=decay)
+    return made
 
 
 def _cut(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

@@ -19,6 +19,8 @@ from harness.types import Scalar
 _KEY = "bioimage-harness"
 """One entry of a safetensors header: with several, their order would change from run to run."""
 _NETWORK, _OPTIMISER = "network.", "optimiser."
+_PLACE = "tensor"
+"""Key of a mapping that stands in JSON for a tensor; its value is the tensor's name in the file."""
 
 
 @dataclass
@@ -43,9 +45,9 @@ def save_state(
         CannotWriteError: the disk refuses.
     """
     tensors = {_NETWORK + name: value for name, value in network.state_dict().items()}
-    for number, slots in optimiser.state_dict()["state"].items():
-        tensors |= {f"{_OPTIMISER}{number}.{name}": value for name, value in slots.items() if value is not None}
-    write(path, tensors, {"identity": dict(identity), "epochs": history.epochs, "best": history.best})
+    told = _take_out(optimiser.state_dict(), tensors)
+    facts = {"identity": dict(identity), "epochs": history.epochs, "best": history.best, "optimiser": told}
+    write(path, tensors, facts)
 
 
 def load_state(
@@ -62,11 +64,9 @@ def load_state(
     tensors, facts = read(path)
     refuse_other(path, facts, identity)
     network.load_state_dict(_under(_NETWORK, tensors))
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in _under(_OPTIMISER, tensors).items():
-        number, _, slot = name.partition(".")
-        slots.setdefault(int(number), {})[slot] = value
-    optimiser.load_state_dict({"state": slots, "param_groups": optimiser.state_dict()["param_groups"]})
+    told = _put_back(facts["optimiser"], tensors)
+    told["state"] = {int(number): slots for number, slots in told["state"].items()}  # JSON knows text keys only
+    optimiser.load_state_dict(told)
     return History([dict(one) for one in facts["epochs"]], int(facts["best"]))
 
 
@@ -118,6 +118,25 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         total.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
         total.update(value.contiguous().numpy().tobytes())
     return total.hexdigest()
+
+
+def _take_out(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return a nested value as JSON takes it; tensors in it go to ``tensors``."""
+    if isinstance(value, Tensor):
+        name = f"{_OPTIMISER}{len(tensors)}"
+        tensors[name] = value
+        return {_PLACE: name}
+    if isinstance(value, dict):
+        return {str(key): _take_out(item, tensors) for key, item in value.items()}
+    return [_take_out(item, tensors) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _put_back(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Undo :func:`_take_out`."""
+    if isinstance(value, dict):
+        place = value.get(_PLACE)
+        return tensors[place] if place else {key: _put_back(item, tensors) for key, item in value.items()}
+    return [_put_back(item, tensors) for item in value] if isinstance(value, list) else value
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

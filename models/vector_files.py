@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,9 @@ def list_stages(path: Path) -> list[str]:
     return [_LAST] if len(names) == 1 else names
 
 
-def read_vectors(path: Path, id_column: str | None, columns: str | None) -> dict[str, VectorTable]:
+def read_vectors(
+    path: Path, id_column: str | None, columns: str | None, keys: Sequence[str] = ()
+) -> dict[str, VectorTable]:
     """Read a file or folder of vectors.
 
     Args:
@@ -48,6 +50,7 @@ def read_vectors(path: Path, id_column: str | None, columns: str | None) -> dict
             whose sample ids are SECTION/BARCODE.
         id_column: column of the ids, for tables.
         columns: pattern of the feature columns, for tables.
+        keys: columns by which the samples can be named instead of by one id, for tables.
 
     Returns:
         Stage -> table.
@@ -66,7 +69,7 @@ def read_vectors(path: Path, id_column: str | None, columns: str | None) -> dict
     elif kind.endswith(".h5"):
         tables = {_LAST: _read_h5(path, "")}
     else:
-        tables = {_LAST: read_table(path, id_column, columns)}
+        tables = {_LAST: read_table(path, id_column, columns, keys)}
     for table in tables.values():
         _check(path, table)
     return tables
@@ -139,6 +142,8 @@ def _check(path: Path, table: VectorTable) -> None:
         raise DamagedFileError(f"{path}: {len(table.ids)} ids, but {len(table.features)} vectors")
     if not table.ids or not table.features.shape[1]:
         raise DamagedFileError(f"{path}: holds no vectors (shape {table.features.shape})")
+    if table.keys:  # rows of one well are averaged
+        return
     twins = [name for name, count in Counter(table.ids).items() if count > 1]
     if twins:
         raise DamagedFileError(f"{path}: {len(twins)} ids stand more than once: {', '.join(twins[:3])}")

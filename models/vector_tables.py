@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,42 +27,45 @@ _NO_NUMBER = ("", "NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None")
 
 @dataclass(frozen=True)
 class VectorTable:
-    """Vectors by sample id.
+    """Vectors by sample id, or by keys.
 
     Attributes:
-        ids: (n,) unique.
+        ids: (n,) names of the rows; unique if there are no keys.
         features: (n, D) float32, perhaps not finite.
         remark: which columns were left out, or empty.
+        keys: column -> (n,) values, where several columns name what a row belongs to.
     """
 
     ids: tuple[str, ...]
     features: NDArray[np.float32]
     remark: str = ""
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def read_table(path: Path, id_column: str | None, pattern: str | None) -> VectorTable:
+def read_table(path: Path, id_column: str | None, pattern: str | None, keys: Sequence[str] = ()) -> VectorTable:
     """Read a parquet or csv file; a named index of a parquet file counts as a column.
 
     Args:
         path: the file.
-        id_column: column of the ids; by default one of :data:`IDS`, else the only text column. Ids of a csv are taken
-            letter by letter: ``001`` stays ``001``.
+        id_column: column of the ids; by default ``keys``, else one of :data:`IDS`, else the only text column. Ids of a
+            csv are taken letter by letter: ``001`` stays ``001``.
         pattern: pattern of the feature columns.
+        keys: columns by which the samples of the task can be named; those that the file has are its keys.
 
     Raises:
-        DamagedFileError: unreadable, rows without an id, or text in a feature column.
+        DamagedFileError: unreadable, rows without an id or key, a key of fractions, or text in a feature column.
         UsageError: a column that is not there.
     """
+    asked = [id_column] if id_column is not None else [*keys]
     try:
-        frame = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, id_column)
+        frame = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path, asked)
     except (OSError, ValueError, EOFError, NotImplementedError, zlib.error) as error:  # what pandas and pyarrow raise
         raise DamagedFileError(f"{path}: cannot be read ({error}); write the file again") from error
-    column = _id_column(path, frame, id_column)
-    nameless = int((frame[column].isna() | (frame[column] == "")).sum())
-    if nameless:
-        raise DamagedFileError(f"{path}: {nameless} of {len(frame)} rows have no id in column {column}")
-    others = [name for name in frame.columns if name != column]
-    numeric = [name for name in frame.select_dtypes("number").columns if name != column]
+    found = [key for key in keys if key in frame.columns] if id_column is None else []
+    names = found or [_id_column(path, frame, id_column, keys)]
+    columns = {name: _text_column(path, frame[name], key=bool(found)) for name in names}
+    others = [name for name in frame.columns if name not in columns]
+    numeric = [name for name in frame.select_dtypes("number").columns if name not in columns]
     chosen = choose_columns(numeric, pattern)
     wanted = pattern or (_FEATURES if any(fnmatchcase(name, _FEATURES) for name in others) else None)
     text = [name for name in others if wanted and fnmatchcase(name, wanted) and name not in numeric]
@@ -76,7 +79,8 @@ def read_table(path: Path, id_column: str | None, pattern: str | None) -> Vector
             + f"; numeric columns: {', '.join(numeric[:8]) or 'none'}"
         )  # fmt: skip
     features = frame[chosen].to_numpy(dtype=np.float32, na_value=np.nan)
-    return VectorTable(tuple(frame[column].astype(str)), features, _remark(numeric, chosen))
+    ids = tuple(map("/".join, zip(*columns.values(), strict=True)))
+    return VectorTable(ids, features, _remark(numeric, chosen), columns if found else {})
 
 
 def choose_columns(names: Sequence[str], pattern: str | None) -> list[str]:
@@ -111,20 +115,32 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return frame.rename(columns=str)
 
 
-def _read_csv(path: Path, id_column: str | None) -> pd.DataFrame:
+def _read_csv(path: Path, asked: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     names = list(pd.read_csv(path, nrows=0).columns)
-    column = id_column or next((name for name in IDS if name in names), None)
+    text = [name for name in asked if name in names] or [name for name in IDS if name in names][:1]
     return pd.read_csv(
         path,
-        dtype={column: str} if column in names else None,
+        dtype=dict.fromkeys(text, str),
         keep_default_na=False,
-        na_values={name: _NO_NUMBER for name in names if name != column},
+        na_values={name: _NO_NUMBER for name in names if name not in text},
     )
 
 
-def _id_column(path: Path, frame: pd.DataFrame, wanted: str | None) -> str:
+def _text_column(path: Path, column: pd.Series[Any], *, key: bool) -> tuple[str, ...]:
+    nameless = int((column.isna() | (column == "")).sum())
+    if nameless:
+        raise DamagedFileError(f"{path}: {nameless} of {len(column)} rows have no id in column {column.name}")
+    if key and column.dtype.kind == "f":
+        raise DamagedFileError(
+            f"{path}: column {column.name} holds numbers such as {column.iloc[0]}, which name nothing exactly; write "
+            "it as text"
+        )
+    return tuple(column.astype(str))
+
+
+def _id_column(path: Path, frame: pd.DataFrame, wanted: str | None, keys: Sequence[str]) -> str:
     if wanted is not None:
         if wanted not in frame.columns:
             raise UsageError(f"embeddings:{path}: id={wanted}: no such column; columns: {', '.join(frame.columns[:8])}")
@@ -136,7 +152,7 @@ def _id_column(path: Path, frame: pd.DataFrame, wanted: str | None) -> str:
     if found is None:
         raise UsageError(
             f"embeddings:{path}: which column holds the sample ids? Say id=COLUMN; none is called "
-            f"{', '.join(IDS[:4])}; text columns: {', '.join(texts[:8]) or 'none'}"
+            f"{', '.join((*keys, *IDS[:4]))}; text columns: {', '.join(texts[:8]) or 'none'}"
         )
     return found
 

@@ -20,6 +20,7 @@ from harness.models.classifier import Classifier
 from harness.models.graph_networks import build_egnn, build_gcn
 from harness.models.point_graphs import connect, join
 from harness.models.random_draw import drawn_from
+from harness.models.spreading import spread_thresholds
 from harness.models.timm_backbone import build as build_timm
 from harness.models.training import train
 from harness.models.training_state import digest, read
@@ -155,6 +156,8 @@ def test_a_seed_gives_the_same_bytes_whatever_the_threads(name: str, tmp_path: P
     [
         ("gcn", {"optimiser": "adamw", "whiten": 4, "trunk_rate": 0.1}),
         ("gcn", {"optimiser": "sgd"}),
+        ("gcn", {"optimiser": "soap", "spread": True, "whiten": 4}),
+        ("egnn", {"optimiser": "soap", "whiten": 4}),
         ("resnet18", {"optimiser": "sgd"}),
     ],
 )
@@ -199,6 +202,38 @@ def test_whitening_scales_what_enters_the_mlp_and_adds_no_weight(name: str, tmp_
     expected = bias + white @ (drawn @ axes * np.sqrt(values.shape[1] / 3)).T
     seen = values @ trunk.hidden.weight.detach().double().numpy().T + trunk.hidden.bias.detach().double().numpy()
     np.testing.assert_allclose(seen, expected, atol=2e-3 * np.abs(expected).max())
+
+
+def test_spread_channels_have_unit_variance_and_switch_on_at_different_shares_of_the_points(tmp_path: Path) -> None:
+    """On training samples every channel of every layer varies by 1, and thresholds lie between 5 and 95 % of points."""
+    asked = job(tmp_path / "a.safetensors")
+    samples, trunk = asked.dataset, asked.model.module
+    rows = np.flatnonzero(samples.split == "train")
+    network = Classifier(asked.model, asked.context, 2, samples.read_rows("points", [0]))
+    parts = network.split(samples.read_rows("points", rows.tolist()), samples.labels[rows], fixed_graphs=True)
+    names = {key: value.shape for key, value in network.tensors().items()}
+    spread_thresholds(network, parts, np.random.default_rng(0))
+    assert {key: value.shape for key, value in network.tensors().items()} == names
+    states = [trunk.projection(part.inputs.points) for part in parts]
+    with torch.no_grad():
+        for layer in trunk.convolutions:
+            states = [layer(state, part.inputs) for state, part in zip(states, parts, strict=True)]
+            values = torch.cat(states)
+            on = (values > 0).double().mean(dim=0)
+            assert torch.allclose(values.std(dim=0), torch.ones(128), atol=1e-3)
+            assert 0.04 < float(on.min()) < 0.2
+            assert 0.8 < float(on.max()) < 0.96
+            states = [torch.relu(state) for state in states]
+
+
+def test_a_network_without_graph_convolutions_stays_as_drawn(tmp_path: Path) -> None:
+    """One recipe serves gcn and egnn: spreading changes nothing where there is nothing to spread."""
+    digests = {
+        spread: train(job(tmp_path / str(spread) / "a", "egnn", spread=spread)).digest for spread in (True, False)
+    }
+    assert digests[True] == digests[False]
+    digests = {spread: train(job(tmp_path / f"g{spread}" / "a", spread=spread)).digest for spread in (True, False)}
+    assert digests[True] != digests[False]
 
 
 def test_only_graph_networks_can_be_whitened(tmp_path: Path) -> None:
