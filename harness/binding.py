@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,11 @@ def _bind(registry: Registry, path: Path, view: str | None, document: YamlDocume
         raise UnknownNameError("view", view, spec.input.views, f"{spec.name} offers {', '.join(spec.input.views)}.")
     reader: DatasetReader = registry.load("reader", registry.datasets, spec.source.reader)
     protocol: EvaluationProtocol = registry.load("protocol", registry.protocols, spec.protocol.name)
-    unknown = [metric.name for metric in spec.metrics if metric.name not in protocol.metrics]
+    unknown = [
+        metric.name
+        for metric in spec.metrics
+        if not any(fnmatchcase(metric.name, pattern) for pattern in protocol.metrics)
+    ]
     if unknown:
         known = ", ".join(protocol.metrics)
         raise SpecError(

@@ -59,7 +59,7 @@ def describe(
         model_args=dict(made.pairing.model.request.options),
         stage=sets[0].stage,
         view=made.pairing.view,
-        task=_task(made),
+        task=_task(made, scored),
         metrics=scored.metrics,
         units={primary: scored.blocks[primary]},
         diagnostics=scored.diagnostics,
@@ -81,7 +81,7 @@ def _model(made: Making, dim: int) -> ResultModel:
         trained = "untrained"
     return ResultModel(
         name=request.model,
-        label=("untrained " if request.untrained else "") + (card.label or card.name),
+        label=("untrained " if request.untrained else "") + (request.options.get("name") or card.label or card.name),
         family=card.family,
         pretrain_domain="none" if pairing.model.random else card.pretrain_domain,
         training="none" if untouched else trained,
@@ -96,7 +96,7 @@ def _model(made: Making, dim: int) -> ResultModel:
     )
 
 
-def _task(made: Making) -> ResultTask:
+def _task(made: Making, scored: Score) -> ResultTask:
     spec, primary = made.pairing.task.spec, made.pairing.task.spec.primary
     return ResultTask(
         name=spec.name,
@@ -108,7 +108,7 @@ def _task(made: Making) -> ResultTask:
         data_hash=made.dataset.data_hash,
         primary=primary.name,
         higher_is_better=primary.higher_is_better,
-        chance=primary.chance,
+        chance=scored.chance.get(primary.name, primary.chance),
         ceiling=primary.ceiling,
         baselines=spec.baselines,
     )

@@ -15,6 +15,9 @@ from harness.summary import summarise
 from harness.trainjob import TrainingProtocol
 from harness.types import Dataset, Embeddings, Evaluation, Field, Scalar, Units
 
+_SHOWN = 6
+"""Names of metrics that a note shows."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -25,19 +28,22 @@ class Score:
         blocks: metric name -> atoms of all seeds.
         diagnostics: named facts.
         notes: sentences for the reader.
+        chance: metric name -> score of a model that knows nothing, where the data say it; mean over seeds.
     """
 
     metrics: dict[str, Metric]
     blocks: dict[str, UnitBlock]
     diagnostics: dict[str, FieldValue]
     notes: list[str]
+    chance: dict[str, float]
 
 
 def score(pairing: Pairing, dataset: Dataset, sets: Sequence[Embeddings]) -> Score:
     """Evaluate the embeddings of one stage, one set a seed, and summarise them.
 
     Raises:
-        PluginError: the protocol fails or leaves out a metric of the spec.
+        PluginError: the protocol fails or leaves out the headline. A companion that it leaves out, because a parameter
+            switches it off, is named in a note.
     """
     task, card = pairing.task, pairing.model.card
     head = {"head": card.head} if card.head is not None else {}
@@ -54,19 +60,31 @@ def score(pairing: Pairing, dataset: Dataset, sets: Sequence[Embeddings]) -> Sco
             raise PluginError(f"{where}: {type(error).__name__}: {error}") from error
     seeds = [embeddings.seed for embeddings in sets]
     blocks: dict[str, UnitBlock] = {}
+    left_out: list[str] = []
     for metric in task.spec.metrics:
-        missing = [
-            seed for seed, evaluation in zip(seeds, evaluations, strict=True) if metric.name not in evaluation.units
-        ]
-        if missing:
+        given = [evaluation.units[metric.name] for evaluation in evaluations if metric.name in evaluation.units]
+        if len(given) == len(sets):
+            blocks[metric.name] = stack(given, seeds)
+        elif metric.primary or given:
             raise PluginError(f"{task.spec.name}: protocol {task.protocol.name} returned no units of {metric.name}")
-        blocks[metric.name] = stack([evaluation.units[metric.name] for evaluation in evaluations], seeds)
+        else:
+            left_out.append(metric.name)
+    notes = dict.fromkeys(note for evaluation in evaluations for note in evaluation.notes)
     return Score(
         metrics={name: summarise(block) for name, block in blocks.items()},
         blocks=blocks,
         diagnostics=combine([evaluation.diagnostics for evaluation in evaluations]),
-        notes=list(dict.fromkeys(note for evaluation in evaluations for note in evaluation.notes)),
+        notes=[*notes, *([_tell_left_out(left_out)] if left_out else [])],
+        chance={
+            name: float(np.mean([evaluation.chance[name] for evaluation in evaluations]))
+            for name in evaluations[0].chance
+        },
     )
+
+
+def _tell_left_out(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"not computed with these parameters: {', '.join(names[:_SHOWN])}{more}"
 
 
 def stack(units: Sequence[Units], seeds: Sequence[int]) -> UnitBlock:

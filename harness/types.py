@@ -128,14 +128,17 @@ class Evaluation:
     """What a protocol returns for one set of embeddings.
 
     Attributes:
-        units: metric name -> atoms; must hold every metric of the task spec.
+        units: metric name -> atoms; must hold the headline, and every companion of the spec that parameters ask for.
         diagnostics: named facts about the evaluation (solver, effective components, non-convergence).
         notes: sentences for the reader of the table, for example a warning.
+        chance: metric name -> score of a model that knows nothing, where it depends on the data; the spec's number
+            stands for the others.
     """
 
     units: Mapping[str, Units]
     diagnostics: Mapping[str, Field] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    chance: Mapping[str, float] = field(default_factory=dict)
 
 
 class Progress(Protocol):
@@ -226,7 +229,7 @@ class EvaluationProtocol(Protocol):
     Params: ClassVar[type[BaseModel]]
     """Strict pydantic model of the keys this protocol reads from ``protocol.params``."""
     metrics: ClassVar[tuple[str, ...]]
-    """Names of the metrics it can return."""
+    """Names of the metrics it can return; patterns where they depend on the data, for example ``mAP.*``."""
 
     def evaluate(self, embeddings: Embeddings, dataset: Dataset, params: BaseModel, seed: int) -> Evaluation:
         """Score one set of embeddings."""

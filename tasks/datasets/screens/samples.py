@@ -1,0 +1,54 @@
+"""What samples of a screen offer to protocols, whether they are pictures or vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...wells import Relations, WellFold, Wells
+from .screen import Screen
+
+
+@dataclass(frozen=True)
+class ScreenSamples:
+    """The rows of a table, each one sample."""
+
+    screen: Screen
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the rows."""
+        return self.screen.rows.ids
+
+    @property
+    def keys(self) -> Mapping[str, tuple[str, ...]]:
+        """Columns that name rows and wells -> their values."""
+        return self.screen.keys
+
+    @property
+    def wells(self) -> Wells:
+        """The wells."""
+        return self.screen.wells
+
+    @property
+    def well_of(self) -> NDArray[np.int64]:
+        """(n,) int64, the well of each row."""
+        return self.screen.rows.well_of
+
+    @property
+    def folds(self) -> tuple[WellFold, ...]:
+        """At least one."""
+        return self.screen.folds
+
+    @property
+    def relations(self) -> Mapping[str, Relations]:
+        """Known pairs by source; empty where the spec names none."""
+        return self.screen.relations
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found odd in the tables."""
+        return self.screen.notes
