@@ -1,4 +1,4 @@
-"""``harness tasks``: list, show, validate and start tasks."""
+"""``harness tasks``: list, show, plan, validate and start tasks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli.options import data_dir_option
+from harness.cli.plan import plan_command
 
 _STARTER = """\
 # A task of your own. `harness tasks validate {name}.yaml` checks it; `harness eval --tasks {name}.yaml …` runs it.
@@ -22,7 +23,10 @@ description: >
 
 @click.group()
 def tasks() -> None:
-    """List, show, validate and start tasks."""
+    """List, show, plan, validate and start tasks."""
+
+
+tasks.add_command(plan_command)
 
 
 @tasks.command("ls", epilog="Example:  harness tasks ls --tag cell-culture")

@@ -21,7 +21,7 @@ from ..metrics.alignment import Aligned, Method, align
 from ..metrics.compound_gene import Queries, pose_queries, score_query
 from ..metrics.cosine_map import pool_rows, scale_to_unit
 from ..wells import WellFold
-from .compound_gene_notes import FoldAnswers, diagnose, explain
+from .compound_gene_notes import FoldAnswers, diagnose, expect_chance, explain
 from .compound_gene_params import Params
 from .compound_gene_units import METRICS, CompoundScores, collect_compounds
 from .well_features import WellFeatures, join_wells
@@ -35,8 +35,8 @@ class CompoundGene:
 
     Metrics: ``ap.DOSE`` (uM), ``ap.max`` and ``auc.max`` (each gene by its largest similarity over the doses), units:
     compounds; ``ap_median.max``, ``ap_q75.max``, ``ap_q95.max``, quantiles over compounds, units: draws of negatives.
-    The suffix ``@METHOD`` names an alignment beside the one of the score. The diagnostic ``chance`` is what ``ap.max``
-    is for a random ranking, ``negative_sd`` its sd (ddof 1) over the draws.
+    The suffix ``@METHOD`` names an alignment beside the one of the score. Chance of ``ap.*`` follows from the numbers
+    of targets and negatives; the diagnostic ``negative_sd`` is the sd (ddof 1) of ``ap.max`` over the draws.
     """
 
     name: ClassVar[str] = "compound-gene"
@@ -66,7 +66,9 @@ class CompoundGene:
             scores = [(fold.number, fold.scores[method]) for fold in folds]
             units |= collect_compounds(scores, checked.negative_seeds, suffix)
         notes = dict.fromkeys(note for fold in folds for note in fold.notes)
-        return Evaluation(units, diagnose(folds, checked), (*dataset.notes, *notes))
+        return Evaluation(
+            units, diagnose(folds, checked), (*dataset.notes, *notes), chance=expect_chance(folds, checked)
+        )
 
 
 PROTOCOL = CompoundGene()

@@ -14,6 +14,7 @@ from ..metrics.chance import expected_average_precision
 from ..metrics.compound_gene import Queries
 from .compound_gene_params import Params
 from .compound_gene_units import CompoundScores, take_best
+from .well_groups import DOSES
 
 _SHOWN = 3
 
@@ -42,13 +43,29 @@ def explain(number: int, queries: Queries) -> list[str]:
     return notes
 
 
-def diagnose(folds: Sequence[FoldAnswers], params: Params) -> dict[str, Field]:
-    """Tell what was asked, what chance gives and how far the draws of negatives spread; one entry a fold."""
-    chance, spread = [], []
+def expect_chance(folds: Sequence[FoldAnswers], params: Params) -> dict[str, float]:
+    """Return the average precision of random rankings: mean over the compounds of each metric, then over folds."""
+    by_metric: dict[str, list[float]] = {}
     for fold in folds:
-        actives = np.array([len(query.actives) for query in fold.queries.queries])
-        items = actives + np.array([query.n_negatives for query in fold.queries.queries], dtype=np.int64)
-        chance.append(float(expected_average_precision(actives, items).mean()) if len(actives) else None)
+        sizes = {query.compound: (len(query.actives), query.n_negatives) for query in fold.queries.queries}
+        answers = fold.scores[params.align.method]
+        for dose in (*DOSES, "max"):
+            asked = [sizes[name] for name, one in answers.items() if dose == "max" or dose in one.doses]
+            if asked:
+                actives, negatives = np.array(asked).T
+                expected = expected_average_precision(actives, actives + negatives)
+                by_metric.setdefault(f"ap.{dose}", []).append(float(expected.mean()))
+    return {
+        f"{metric}{suffix}": float(np.mean(values))
+        for metric, values in by_metric.items()
+        for suffix in params.align.suffixes
+    }
+
+
+def diagnose(folds: Sequence[FoldAnswers], params: Params) -> dict[str, Field]:
+    """Tell what was asked and how far the draws of negatives spread; lists have one entry a fold."""
+    spread: list[float | None] = []
+    for fold in folds:
         rows = np.array(list(take_best(fold.scores[params.align.method]).values()))
         draws = rows.mean(axis=0) if len(rows) else np.zeros(0)
         spread.append(float(draws.std(ddof=1)) if len(draws) > 1 else None)
@@ -59,6 +76,6 @@ def diagnose(folds: Sequence[FoldAnswers], params: Params) -> dict[str, Field]:
         "n_without_target": [len(fold.queries.without_active) for fold in folds],
         "n_too_few_negatives": [len(fold.queries.small_pool) for fold in folds],
         "n_absent_genes": [len(fold.queries.absent_genes) for fold in folds],
-        "chance": chance[0] if len(chance) == 1 else chance,
+        "chance": expect_chance(folds, params).get("ap.max"),
         "negative_sd": spread[0] if len(spread) == 1 else spread,
     }

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.types import Units
 
-from ..metrics.alignment import Method
 from ..metrics.ranked_lists import ListScores
 from .well_groups import DOSES
 
 Array = NDArray[np.float64]
 QUANTILES = {"ap_median.max": 0.5, "ap_q75.max": 0.75, "ap_q95.max": 0.95}
-METRICS = tuple(
-    f"{metric}{suffix}"
-    for suffix in ("", *(f"@{method}" for method in get_args(Method)))
-    for metric in (*(f"ap.{dose}" for dose in DOSES), "ap.max", "auc.max", *QUANTILES)
-)
+_NAMES = (*(f"ap.{dose}" for dose in DOSES), "ap.max", "auc.max", *QUANTILES)
+METRICS = (*_NAMES, *(f"{name}@*" for name in _NAMES))
+"""The names, and patterns for the alignments that stand beside."""
 NOBODY = "-"
 """Name of the one undefined unit of a metric without compounds."""
 

@@ -17,7 +17,7 @@ from ..metrics.alignment import align
 from ..metrics.known_pairs import KnownPairs, code_pairs
 from ..wells import RelatedWells, WellFold
 from .gene_recall_map import lay_out, score_map
-from .gene_recall_notes import check_expected, diagnose, write_notes
+from .gene_recall_notes import check_expected, diagnose, expect_chance, write_notes
 from .gene_recall_params import Params
 from .gene_recall_units import METRICS, FoldMaps, collect_units
 from .well_features import WellFeatures, join_wells
@@ -68,6 +68,7 @@ class GeneRecall:
             units=collect_units(folds, checked),
             diagnostics=diagnose(folds, n_controls, checked),
             notes=(*dataset.notes, *write_notes(folds, checked)),
+            chance=expect_chance(folds, checked),
         )
 
 

@@ -84,7 +84,7 @@ def score_map(aligned: Aligned, layout: MapLayout, params: Params) -> MapRecall:
     names = [tail for tail in params.tails if tail != "per_query"]
     queries = [cosines.read(pairs.first, pairs.second) for pairs in layout.pairs.values()]
     found = find_hits(cosines.triangle, queries, [TAILS[name] for name in names])
-    asked = "per_query" in params.tails or params.threshold == "per_query"
+    asked = any(params.asks_genes(tail) for tail in params.tails)
     return MapRecall(
         tails={name: dict(zip(layout.pairs, hits, strict=True)) for name, hits in zip(names, found, strict=True)},
         near=_find_near(cosines, layout) if asked else None,

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from harness.errors import UnknownNameError
 from harness.types import Field
 
+from ..metrics.recall import PER_QUERY
 from .gene_recall_params import Params
 from .gene_recall_units import FoldMaps
 
@@ -51,6 +52,18 @@ def _of_fold(fold: FoldMaps, params: Params) -> Iterator[str]:
                 f"fold {fold.number}, alignment {method}: {len(recall.zero)} of {len(fold.layout.genes)} rows of the "
                 f"map are zero vectors up to rounding, so their cosines count as 0: {first}"
             )
+
+
+def expect_chance(folds: Sequence[FoldMaps], params: Params) -> dict[str, float]:
+    """Return what a random map scores where that depends on the number of genes: among the neighbours of each."""
+    shares = [-(-(len(fold.layout.genes) - 1) // PER_QUERY) / (len(fold.layout.genes) - 1) for fold in folds]
+    return {
+        f"{metric}.{source}{suffix}": sum(shares) / len(shares)
+        for tail, metric in params.metrics.items()
+        if params.asks_genes(tail)
+        for source in (*folds[0].layout.pairs, "mean")
+        for suffix in params.align.suffixes
+    }
 
 
 def diagnose(folds: Sequence[FoldMaps], n_controls: Sequence[int], params: Params) -> Mapping[str, Field]:

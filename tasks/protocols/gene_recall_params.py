@@ -43,3 +43,12 @@ class Params(Strict):
         if len(set(tails)) != len(tails):
             raise ValueError(f"a tail stands twice: {', '.join(tails)}")
         return tails
+
+    @property
+    def metrics(self) -> dict[TailName, str]:
+        """Tail -> name of its metrics, up to the dot."""
+        return {tail: f"recall_{'top5_per_query' if tail == 'per_query' else tail}" for tail in self.tails}
+
+    def asks_genes(self, tail: TailName) -> bool:
+        """Tell whether a tail is that of each gene's own neighbours, not that of the whole map."""
+        return tail == "per_query" or (tail == "top5" and self.threshold == "per_query")

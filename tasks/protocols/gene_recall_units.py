@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +16,12 @@ from harness.types import Units
 
 from ..metrics.alignment import Method
 from .gene_recall_map import MapLayout, MapRecall
-from .gene_recall_params import Params, TailName
+from .gene_recall_params import Params
 
-SOURCES = ("CORUM", "HuMAP", "Reactome", "SIGNOR", "StringDB")
 NO_PAIR, NO_GENE = "-|-", "-"
 """Names of the one undefined unit of a source without known pairs in the map."""
-METRICS = tuple(
-    f"recall_{'top5_per_query' if tail == 'per_query' else tail}.{source}{suffix}"
-    for suffix in ("", *(f"@{method}" for method in get_args(Method)))
-    for tail in get_args(TailName)
-    for source in (*SOURCES, "mean")
-)
+METRICS = ("recall_top5.*", "recall_both5.*", "recall_bottom5.*", "recall_both10.*", "recall_top5_per_query.*")
+"""Patterns: the data name the sources, and any alignment may stand beside."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +47,8 @@ def collect_units(folds: Sequence[FoldMaps], params: Params) -> dict[str, Units]
     units: dict[str, Units] = {}
     names = [{source: _name_pairs(fold.layout, source) for source in fold.layout.pairs} for fold in folds]
     for suffix, method in params.align.suffixes.items():
-        for tail in params.tails:
-            by_gene = tail == "per_query" or (tail == "top5" and params.threshold == "per_query")
+        for tail, metric in params.metrics.items():
+            by_gene = params.asks_genes(tail)
             columns = [
                 {
                     source: _count_genes(fold, method, source)
@@ -64,13 +58,13 @@ def collect_units(folds: Sequence[FoldMaps], params: Params) -> dict[str, Units]
                 }
                 for fold, named in zip(folds, names, strict=True)
             ]
-            kind, metric = ("gene", "pair")[not by_gene], "top5_per_query" if tail == "per_query" else tail
+            kind = "gene" if by_gene else "pair"
             numbers = [fold.number for fold in folds]
             for source in folds[0].layout.pairs:
                 parts = [column[source] for column in columns]
-                units[f"recall_{metric}.{source}{suffix}"] = _join(kind, numbers, [[part] for part in parts], _own)
+                units[f"{metric}.{source}{suffix}"] = _join(kind, numbers, [[part] for part in parts], _own)
             means = [[_prefix(source, part) for source, part in column.items()] for column in columns]
-            units[f"recall_{metric}.mean{suffix}"] = _join(kind, numbers, means, _share)
+            units[f"{metric}.mean{suffix}"] = _join(kind, numbers, means, _share)
     return units
 
 
