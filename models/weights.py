@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from harness.errors import MissingDataError, UsageError
+from harness.errors import MissingDataError
 from harness.hashing import hash_file
 from harness.types import BuildContext
 
 from .checkpoint_file import read_state
+from .remaps import find_remap
 from .weights_place import find_weights, model_string
 
 _HEADS = ("head", "fc", "head_dist", "classifier")
@@ -44,12 +45,12 @@ def fill(network: nn.Module, context: BuildContext) -> None:
     Raises:
         MissingDataError: weights absent, gated, refused, or of another network.
         DamagedFileError: a truncated file, or something else than weights.
+        UnknownNameError: the card names a remap that does not exist.
     """
     spec = context.card.weights
-    if spec is not None and spec.remap != "none":
-        raise UsageError(f"{context.card.name}: weights.remap: {spec.remap!r} is not known; known: none")
+    remap = find_remap(spec.remap if spec else "none")
     path = find_weights(context)
-    state = _unwrap(read_state(path), spec.unwrap if spec else [])
+    state = remap(_unwrap(read_state(path), spec.unwrap if spec else []), network)
     wanted = network.state_dict()
     state = {**_counters(wanted), **_without_head(network, state, wanted)}
     _resample_positions(network, state, wanted)
