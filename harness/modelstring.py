@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -10,6 +11,8 @@ from harness.errors import UsageError
 
 _OPTION = re.compile(r"^([a-z_]+)=(.*)$", re.DOTALL)
 UNTRAINED = "untrained:"
+_LONGEST, _KEPT = 190, 60
+"""Bytes of a file name that leave room for a stage and an ending; characters of a longer model string that stay."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,29 @@ def parse_models(text: str) -> list[ModelRequest]:
 
 
 def file_name(model: str) -> str:
-    """Percent-encode a model string so that it is one file name.
+    """Percent-encode a model string so that it is one file name; of a very long one the end is kept, behind a hash.
 
     Example:
         >>> file_name("untrained:timm:resnet18,pool=avg")
         'untrained%3Atimm%3Aresnet18%2Cpool%3Davg'
     """
-    return quote(model, safe="")
+    name = quote(model, safe="")
+    if len(name) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(model.encode()).hexdigest()[:12]
+    return f"{digest}-{quote(model[-_KEPT:], safe='')}"
+
+
+def shorten(model: str) -> str:
+    """Return a model string as a table shows it: without folders, or the name that its option ``name`` gives.
+
+    Example:
+        >>> shorten("embeddings:far/away/x.parquet,id=well"), shorten("embeddings:x.parquet,name=mae-g-8")
+        ('embeddings:x.parquet,id=well', 'mae-g-8')
+    """
+    scheme, _, rest = model.partition(":")
+    if scheme not in ("embeddings", "file"):
+        return model
+    path, *options = rest.split(",")
+    named = next((option.removeprefix("name=") for option in options if option.startswith("name=")), None)
+    return named or ",".join([f"{scheme}:{path.rsplit('/', 1)[-1]}", *options])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.board import Cell, Column, Delta, Leaderboard, Row
+from harness.modelstring import shorten
 
 from .footnotes import Footnotes
 from .opponents import BEST_SHORTCUT, UNTRAINED
@@ -61,7 +62,8 @@ def _cells(
 ) -> tuple[str, ...]:
     row, cell = line.row, line.cell
     notes.column = 0
-    name = row.model if stands_for_row(cell, row) else f"{row.model}@{cell.stage}"
+    model = shorten(row.model)
+    name = model if stands_for_row(cell, row) else f"{model}@{cell.stage}"
     name += " " + notes.exposure(cell) + notes.source(cell)
     head = [
         "" if cell.rank is None else str(cell.rank),

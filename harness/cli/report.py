@@ -9,6 +9,7 @@ import click
 from harness.board import Cell, Delta, Leaderboard
 from harness.cli.display import plain_table, show, table_width
 from harness.errors import DamagedFileError
+from harness.modelstring import shorten
 from harness.plugins import Registry
 from harness.results import Result, load_result
 from harness.runner import RunReport
@@ -90,7 +91,7 @@ def _print_task(registry: Registry, results: Sequence[Result], report: RunReport
 
 def _row(board: Leaderboard | None, result: Result, baselines: Sequence[str]) -> list[str]:
     """Return model, view, score with its spread, and one delta a baseline."""
-    name = result.model_string + ("" if result.is_last_stage else f"@{result.stage}")
+    name = shorten(result.model_string) + ("" if result.is_last_stage else f"@{result.stage}")
     cell = _cell(board, result)
     if cell is None:  # a partial result: never merged, so no deltas
         value = result.headline.value
