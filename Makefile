@@ -39,6 +39,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/pca_ridge.py
 	$(BIN)/python benchmarks/binning.py
 	$(BIN)/python benchmarks/gcn.py
+	$(BIN)/python benchmarks/decode.py
 	test -z "$(DATA)" || $(BIN)/python benchmarks/embedding.py --data-dir "$(DATA)"
 	test -z "$(DATA)" || $(BIN)/python benchmarks/passes.py --data-dir "$(DATA)"
 	test -z "$(DATA)" || $(BIN)/python benchmarks/slide.py --data-dir "$(DATA)"

@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from harness.specs import TaskSpec
     from harness.types import Batch, BuildContext, Model
 
-__all__ = ["Batch", "BuildContext", "Model", "ModelCard", "TaskSpec", "TorchModel", "evaluate", "hookimpl"]
+__all__ = [
+    "Batch",
+    "BuildContext",
+    "Model",
+    "ModelCard",
+    "TaskSpec",
+    "TorchModel",
+    "evaluate",
+    "hookimpl",
+    "identify_weights",
+    "load_weights",
+    "read_weights",
+]
 
 _HOMES = {
     "hookimpl": "harness.hookspecs",
@@ -27,6 +39,9 @@ _HOMES = {
     "BuildContext": "harness.types",
     "Model": "harness.types",
     "TorchModel": "harness.models.torch_model",
+    "identify_weights": "harness.models.weights",
+    "load_weights": "harness.models.weights",
+    "read_weights": "harness.models.weights",
 }
 
 

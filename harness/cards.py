@@ -15,7 +15,8 @@ class WeightsSpec(Strict):
     """Where trained weights lie and how their keys are renamed."""
 
     source: str
-    """``hf-hub:OWNER/REPO``, ``torchvision:FILE`` or ``trained:TASK`` (what ``harness train`` wrote)."""
+    """``hf-hub:OWNER/REPO``, ``hf-hub:datasets/OWNER/REPO``, ``torchvision:FILE``, ``trained:TASK`` (what
+    ``harness train`` wrote) or ``github:OWNER/REPO`` (to be put there by hand)."""
     files: list[str] = Field(default_factory=lambda: ["model.safetensors", "pytorch_model.bin"])
     """File names, best first."""
     paths: list[str] = Field(default_factory=list)
@@ -108,6 +109,8 @@ class ModelCard(Strict):
     view_free: bool = False
     """Its vectors belong to samples, not to a view of them: it answers once a task, on the first view unless one is
     asked for."""
+    datasets: list[str] = Field(default_factory=list)
+    """The only data sets it can answer on, by the ``dataset`` of a task; empty for models that can be run."""
     input: InputTransform = InputTransform()
     output: OutputSpec = OutputSpec()
     options: list[str] = Field(default_factory=list)
@@ -125,7 +128,7 @@ class ModelCard(Strict):
     requires: list[str] = Field(default_factory=list)
     """Distributions whose versions shape the numbers."""
     exposure: dict[str, str] = Field(default_factory=dict)
-    """Data set -> clean | exposed | related | undisclosed; ``basis`` says from what it is known."""
+    """Data set -> clean | exposed | related | undisclosed | n/a; ``basis`` says from what it is known."""
     training_data: str = ""
     untrained: Twin = Twin()
     expect: Expect = Expect()

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DamagedFileError, HarnessError, ModelOutputError, PluginError
-from harness.feed import read_ahead, run_model
+from harness.feed import read_ahead
+from harness.halving import PatientModel
 from harness.hashing import hash_value
+from harness.sending import send_ahead
 from harness.store import SHARD, Entry, Store
 from harness.types import Dataset, Embeddings, Model, Progress
 
@@ -28,7 +30,8 @@ class EmbedJob:
         stages: stages to return, shallow to deep.
         seed: seed of the model.
         identity: facts that make the key of an entry, the stage left out.
-        batch_size: samples a call of the model, at most a shard; a begun entry keeps its own.
+        batch_size: samples a call of the model, at most a shard; a begun entry keeps its own. Where memory does not
+            suffice, calls get fewer.
         build: builds the model; called only when something is missing.
         share: (i, n): embed only shards s with s mod n = i; None for all.
     """
@@ -46,7 +49,7 @@ class EmbedJob:
 
 @dataclass(frozen=True)
 class EmbedReport:
-    """What embedding gave: one set a stage (none if only a share was made), and how much was new."""
+    """What embedding gave: one set a stage (none if only a share was made), how much was new, samples a call."""
 
     embeddings: tuple[Embeddings, ...]
     n_embedded: int
@@ -67,10 +70,9 @@ def embed(job: EmbedJob, store: Store, progress: Progress) -> EmbedReport:
     batch_size = min(int(entry.describe({**facts, "stage": s})["batch_size"]) for s, entry in entries.items())
     todo = _missing(job, entries)
     computed = sum(stop - start for start, stop in map(_bounds(job), todo))
-    if todo:
-        _compute(job, entries, todo, batch_size, progress)
+    used = _compute(job, entries, todo, batch_size, progress) if todo else batch_size
     if job.share is not None:
-        return EmbedReport((), computed, batch_size)
+        return EmbedReport((), computed, used)
     sets: list[Embeddings] = []
     for stage, entry in entries.items():
         arrays, damaged = _load(job, entry, stage, progress)
@@ -84,7 +86,7 @@ def embed(job: EmbedJob, store: Store, progress: Progress) -> EmbedReport:
         entry.finish(len(arrays), arrays.shape[1])
         digest = hashlib.sha256(arrays.data).hexdigest()
         sets.append(Embeddings(tuple(job.dataset.ids), arrays, stage, job.seed, digest))
-    return EmbedReport(tuple(sets), computed, batch_size)
+    return EmbedReport(tuple(sets), computed, used)
 
 
 def _bounds(job: EmbedJob) -> Callable[[int], tuple[int, int]]:
@@ -108,9 +110,11 @@ def _compute(
     todo: Mapping[int, tuple[str, ...]],
     batch_size: int,
     progress: Progress,
-) -> None:
+) -> int:
+    """Embed and store the shards that are missing; return the samples a call that memory allowed."""
     model = job.build()
     _prepare(model, job)
+    patient = PatientModel(model, job.title, progress)
     bounds = _bounds(job)
     spans = {
         (start, min(start + batch_size, bounds(number)[1])): number
@@ -122,9 +126,10 @@ def _compute(
     parts: dict[str, list[NDArray[np.float32]]] = {}
     progress.start(job.title, sum(stop - start for start, stop in spans))
     try:
-        for span, batch in read_ahead(job.dataset, job.view, list(spans), job.title, needs_pixels=needs_pixels):
+        reading = read_ahead(job.dataset, job.view, list(spans), job.title, needs_pixels=needs_pixels)
+        for span, batch in send_ahead(model, reading):
             number = spans[span]
-            for stage, features in run_model(model, batch, todo[number], job.title).items():
+            for stage, features in patient.run(batch, todo[number]).items():
                 _check_length(dims.setdefault(stage, features.shape[1]), features, batch.ids[0], stage, job)
                 parts.setdefault(stage, []).append(features)
             progress.advance(len(batch))
@@ -135,6 +140,7 @@ def _compute(
                 parts = {}
     finally:
         progress.finish()
+    return min(batch_size, patient.most or batch_size)
 
 
 def _check_length(dim: int, features: NDArray[np.float32], first: str, stage: str, job: EmbedJob) -> None:

@@ -25,8 +25,8 @@ from harness.trainjob import Trained, TrainingSamples
 from harness.types import BuildContext, DataContext, Dataset, Embeddings, Progress
 from harness.writing import Claim, refuse_others
 
-_BATCH = {"cpu": 32, "mps": 64, "cuda": 128}
-"""Samples a call of the model, by device: part of the rule, never of a timing."""
+_BATCH = 32
+"""Samples a call of a model for which no plugin has a rule."""
 
 
 def open_dataset(task: BoundTask, context: DataContext) -> Dataset:
@@ -60,7 +60,7 @@ def evaluate_pairing(
     n_embedded, batch_size, started = 0, 0, time.perf_counter()
     trained: dict[int, Trained] = {}
     for seed in seeds:
-        job = _job(pairing, dataset, replace(context, seed=seed), identity, options)
+        job = _job(registry, pairing, dataset, replace(context, seed=seed), identity=identity, options=options)
         if pairing.trains:
             begin = replace(context, seed=seed)
             trained[seed] = train_pairing(registry, pairing, dataset, begin, options=options, progress=progress)
@@ -101,9 +101,16 @@ def _with_training(outcome: Outcome, trained: Mapping[int, Trained]) -> Outcome:
 
 
 def _job(
-    pairing: Pairing, dataset: Dataset, context: BuildContext, identity: Identity, options: RunOptions
+    registry: Registry,
+    pairing: Pairing,
+    dataset: Dataset,
+    context: BuildContext,
+    *,
+    identity: Identity,
+    options: RunOptions,
 ) -> EmbedJob:
     transform = context.transform.model_dump(mode="json") if context.transform else None
+    rule: int | None = registry.manager.hook.harness_batch_size(device=context.device, card=context.card)
     return EmbedJob(
         title=f"{pairing.model.request} on {pairing.task.spec.name}@{pairing.view}"
         + (f", seed {context.seed}" if pairing.model.random else ""),
@@ -119,8 +126,9 @@ def _job(
             "transform": transform,
             "dtype": context.dtype,
             "data": dataset.fingerprint(pairing.view),
+            **({"compile": True} if context.compile else {}),
         },
-        batch_size=options.batch_size or _BATCH[context.device],
+        batch_size=options.batch_size or rule or _BATCH,
         build=lambda: build_model(pairing.model, context),
         share=options.share,
     )

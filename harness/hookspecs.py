@@ -14,6 +14,7 @@ from harness.board import Leaderboard
 from harness.cards import ModelCard
 from harness.results import Result
 from harness.trainjob import Trained, TrainJob
+from harness.types import DataContext, WeightsState
 
 hookspec = pluggy.HookspecMarker("harness")
 hookimpl = pluggy.HookimplMarker("harness")
@@ -60,6 +61,16 @@ def harness_commands() -> dict[str, tuple[str, str]]:  # type: ignore[empty-body
 @hookspec(firstresult=True)
 def harness_placement(device: str, dtype: str, allowed: list[str]) -> tuple[str, str] | None:
     """Resolve ``auto`` for device and dtype by a rule from the device's capability and what the card allows."""
+
+
+@hookspec(firstresult=True)
+def harness_batch_size(device: str, card: ModelCard) -> int | None:
+    """Resolve ``--batch-size auto`` by a rule from the device's memory and the card, never from a timing."""
+
+
+@hookspec(firstresult=True)
+def harness_weights_state(card: ModelCard, context: DataContext) -> WeightsState | None:
+    """Tell quickly, without opening a file or asking anybody, whether the weights of a card are at hand."""
 
 
 @hookspec(firstresult=True)

@@ -13,7 +13,7 @@ from harness.hashing import hash_code, hash_file, hash_value
 from harness.selection import RequestedModel
 from harness.types import BuildContext
 
-_PROSE = {"label", "aliases", "access", "exposure", "training_data", "um_per_px", "paper", "year", "notes"}
+_PROSE = {"label", "aliases", "access", "datasets", "exposure", "training_data", "um_per_px", "paper", "year", "notes"}
 """Fields of a card that tell about the model without shaping its numbers."""
 
 

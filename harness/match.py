@@ -56,6 +56,9 @@ def match(task: BoundTask, model: RequestedModel, stages: str) -> list[Pairing |
     name = task.spec.name + (f"@{task.view}" if task.view else "")
     wanted = [task.view] if task.view else task.spec.input.views
     views = [view for view in wanted if view in card.views][: 1 if card.view_free else None]
+    if card.datasets and (task.spec.dataset or task.spec.name) not in card.datasets:
+        reason = f"{card.name} has embeddings for {', '.join(card.datasets)} only and cannot run {name}"
+        return [Mismatch(name, str(model.request), reason)]
     if not views:
         reason = f"it takes {' or '.join(card.views)}; the task offers {' or '.join(wanted)}"
         return [Mismatch(name, str(model.request), reason)]

@@ -24,6 +24,7 @@ class RunOptions:
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         batch_size: samples a call of the model; None for the rule.
+        compile: run networks through torch's compiler.
         limit: about so many samples only; results are partial and never merged.
         changes: ``protocol.params.KEY`` -> value in YAML, for this run only.
         diagnostics: ``default``, ``none`` or names separated by commas.
@@ -42,6 +43,7 @@ class RunOptions:
     device: str = "auto"
     dtype: str = "auto"
     batch_size: int | None = None
+    compile: bool = False
     limit: int | None = None
     changes: Mapping[str, str] = field(default_factory=dict)
     diagnostics: str = "default"

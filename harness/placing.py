@@ -56,6 +56,7 @@ def place_model(
         data_dirs=options.data_dirs,
         cache=options.data_context.cache,
         offline=options.offline,
+        compile=options.compile,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.baselines import with_baselines
+from harness.costs import costly_twins
 from harness.errors import HarnessError, MismatchError, UsageError
 from harness.evaluation import evaluate_pairing, open_dataset
 from harness.execution import execute
@@ -103,6 +104,8 @@ def run(
     registry, progress = registry or load_registry(), progress or Silent()
     report, context = RunReport(), replace(options.data_context, progress=progress)
     pairings = with_baselines(registry, _pair(registry, models, tasks, options, report), options)
+    for costly in costly_twins([pairing.model for pairing in pairings], tuple(options.seeds)):
+        progress.warn(costly)
     opened: dict[tuple[str, str], Dataset] = {}
 
     def work(pairing: Pairing) -> None:

@@ -20,6 +20,7 @@ KEYS = {
     "device": "device",
     "dtype": "dtype",
     "batch-size": "batch_size",
+    "compile": "compile",
     "diagnostics": "diagnostics",
     "keep-data": "keep_data",
     "offline": "offline",

@@ -195,6 +195,7 @@ class BuildContext:
         data_dirs: where weights are searched first.
         cache: folder for downloads.
         offline: no network.
+        compile: run the network through a compiler, if it is of a kind that has one.
     """
 
     card: ModelCard
@@ -209,13 +210,30 @@ class BuildContext:
     data_dirs: tuple[Path, ...] = ()
     cache: Path = Path()
     offline: bool = False
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class WeightsState:
+    """Whether a model can run as it is.
+
+    Attributes:
+        ready: its weights are at hand, or it needs none.
+        state: in a few words, for a table.
+        where: the file, or where it would come from.
+    """
+
+    ready: bool
+    state: str
+    where: str
 
 
 class Model(Protocol):
     """A model: batches in, one float32 (N, D) array a stage out.
 
     A model may also define ``prepare(samples: Samples, view: str) -> None``, called once before the first
-    batch, for label-free facts about the whole task (such as the mean cell count).
+    batch, for label-free facts about the whole task (such as the mean cell count), and ``send(batch: Batch) -> None``,
+    called one batch before that batch is embedded, to begin fetching it to a device.
     """
 
     def embed(self, batch: Batch, stages: Sequence[str]) -> Mapping[str, NDArray[np.float32]]:

@@ -10,8 +10,10 @@ from pathlib import Path
 from harness.cards import ModelCard, load_card
 from harness.hookspecs import hookimpl
 from harness.trainjob import Trained, TrainJob
+from harness.types import DataContext, WeightsState
 
-from .devices import place
+from .devices import batch_size, place
+from .weights_state import weights_state
 
 
 @hookimpl
@@ -35,6 +37,18 @@ def harness_model_schemes() -> dict[str, str]:
 def harness_placement(device: str, dtype: str, allowed: list[str]) -> tuple[str, str]:
     """Choose device and dtype from what the machine can do and the card allows."""
     return place(device, dtype, allowed)
+
+
+@hookimpl
+def harness_batch_size(device: str, card: ModelCard) -> int | None:
+    """Choose the samples a call of a network from the device's memory."""
+    return batch_size(device, card) if "torch" in card.requires else None
+
+
+@hookimpl
+def harness_weights_state(card: ModelCard, context: DataContext) -> WeightsState:
+    """Look where weights would be found."""
+    return weights_state(card, context)
 
 
 @hookimpl

@@ -20,6 +20,8 @@ _TORCH_STARTS = (b"PK\x03\x04", b"\x80")
 """First bytes of a torch file: a zip archive, or a pickle of old."""
 _HEADER = 8
 """Bytes of a safetensors file that give the length of its JSON header."""
+_PIECE = 1 << 28
+"""Bytes of tensors after which a file is opened anew."""
 
 
 def read_state(path: Path) -> Mapping[str, Any]:
@@ -72,16 +74,36 @@ def _refuse(path: Path, problem: str) -> str:
 
 def _read_safetensors(path: Path, header: int) -> Mapping[str, Any]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
+    state: dict[str, Any] = {}
     try:
-        state: dict[str, Any] = load_file(path)
+        while _read_some(path, state):
+            pass
         return state
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
         expected = _expected_size(path, header)
         told = f"{size:,} bytes, its header promises {expected:,}" if expected else f"{size:,} bytes, header cut off"
         raise DamagedFileError(f"{path}: truncated or damaged ({told}: {error}); download it again") from error
+
+
+def _read_some(path: Path, state: dict[str, Any]) -> bool:
+    """Copy the next tensors of a file, and let go of its mapped pages; tell whether there may be more.
+
+    Each tensor gets aligned memory of its own, and a file that is replaced while a run uses it changes nothing. Pages
+    once mapped count as memory in use until the file is closed, hence not all at once.
+    """
+    from safetensors import safe_open
+
+    copied = 0
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - not a dict
+            if name not in state:
+                state[name] = file.get_tensor(name).clone()
+                copied += state[name].nbytes
+            if copied > _PIECE:
+                return True
+    return False
 
 
 def _expected_size(path: Path, header: int) -> int | None:

@@ -104,7 +104,10 @@ class PrecomputedModel:
         for stage, table in read_vectors(source.path, source.id_column, source.columns, tuple(keys)).items():
             found = table.features.shape[1]
             if source.dim not in (None, found):
-                raise DamagedFileError(f"{self._name}: stage {stage}: expected {source.dim} features, found {found}")
+                raise DamagedFileError(
+                    f"{self._name}: stage {stage}: expected {source.dim} features, found {found}; say dim={found} if "
+                    "that is meant"
+                )
             if table.remark:
                 _log.warning("%s: %s", self._name, table.remark)
             self._joined[stage] = self._join(f"{self._name}: stage {stage}", table, samples, keys)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,8 +14,8 @@ from harness.errors import MismatchError, UsageError
 from harness.types import BuildContext
 
 from .option_values import choose
+from .transfer import Images, as_tensor
 
-Images = NDArray[np.uint8] | NDArray[np.float32]
 _INSTANCE_EPS = 1e-5
 """Added to the variance of a channel, as torch's instance norm does."""
 
@@ -67,15 +65,13 @@ class Preprocess:
         self._mean = torch.tensor(mean, dtype=torch.float32, device=device)
         self._std = torch.tensor(std, dtype=torch.float32, device=device)
 
-    def __call__(self, images: Images) -> Prepared:
-        """Prepare (N, C, H, W) uint8 0..255 or float32 in [0, 1], in any memory order.
+    def __call__(self, images: Images | Tensor) -> Prepared:
+        """Prepare (N, C, H, W) uint8 0..255 or float32 in [0, 1], in any memory order; a tensor lies on the device.
 
         Raises:
             MismatchError: an image is smaller than a crop or tile that the transform asks for.
         """
-        if not images.flags.writeable or min(images.strides) < 0:  # torch wraps neither
-            images = images.copy(order="K")
-        pixels = torch.from_numpy(images).to(self._device)
+        pixels = images if isinstance(images, Tensor) else as_tensor(images).to(self._device)
         top = 255.0 if pixels.dtype == torch.uint8 else 1.0
         pixels = pixels.to(torch.float32)
         pixels, tiles = self._cut_tiles(pixels)
@@ -83,13 +79,18 @@ class Preprocess:
         return Prepared(self._normalise(pixels, top), tiles)
 
     def _cut_tiles(self, pixels: Tensor) -> tuple[Tensor, int]:
-        """Cut a centred grid of crops of the model's size, or the centre one."""
+        """Cut a centred grid of crops of the model's size, or the centre one.
+
+        An image that holds no crop is taken whole by the grid, and resized.
+        """
         size = self.transform.size
         if self.transform.tiles == "whole" or size is None:
             return pixels, 1
         rows, columns = (
             (1, 1) if self.transform.tiles == "centre" else (pixels.shape[2] // size, pixels.shape[3] // size)
         )
+        if not rows * columns and self.transform.resize != "none":
+            return pixels, 1
         block = self._centre(pixels, max(rows, 1) * size, max(columns, 1) * size)
         count, channels = block.shape[:2]
         grid = block.reshape(count, channels, rows, size, columns, size).permute(0, 2, 4, 1, 3, 5)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.cards import ModelCard
-from harness.errors import MismatchError
+from harness.errors import MismatchError, UsageError
 
-TOKEN_POOLINGS = ("cls", "avg", "cls+avg", "head")
+TOKEN_POOLINGS = ("cls", "avg", "cls+avg", "head", "map")
 MAP_POOLINGS = ("gap", "avg")
 
 
@@ -27,12 +27,21 @@ class TokenStages:
     """Reads blocks of a ViT or Eva network.
 
     The same pooling is used at every stage: ``cls`` (the first prefix token), ``avg`` (patch tokens; registers are
-    never averaged in), ``cls+avg`` (concatenated), ``head`` (the network's own head at the last block, ``avg``
-    before). The final norm is applied to intermediate tokens too where the card's ``stage_norm`` says so.
+    never averaged in), ``cls+avg`` (concatenated), ``map`` (the network's own attention pool at the last block, ``avg``
+    before), ``head`` (the network's own head at the last block, ``avg`` before). The final norm is applied to
+    intermediate tokens too where the card's ``stage_norm`` says so.
     """
 
     def __init__(self, module: nn.Module, card: ModelCard, pooling: str) -> None:
-        """Keep the network and how its tokens become a vector."""
+        """Keep the network and how its tokens become a vector.
+
+        Raises:
+            UsageError: a pooling for which the network has no layer or token.
+        """
+        if pooling == "map" and getattr(module, "attn_pool", None) is None:
+            raise UsageError(f"{card.name}: pooling map: {card.arch} has no attention pool; choose cls, avg or cls+avg")
+        if pooling in ("cls", "cls+avg") and not module.num_prefix_tokens:
+            raise UsageError(f"{card.name}: pooling {pooling}: {card.arch} has no class token; choose avg")
         self._module = cast(Any, module)
         self._card = card
         self._pooling = pooling
@@ -55,7 +64,7 @@ class TokenStages:
         return {stage: vectors[block] for stage, block in block_of.items()}
 
     def _pool(self, patches: Tensor, prefix: Tensor, block: int) -> Tensor:
-        if self._pooling == "head" and block == self._last:
+        if self._pooling in ("map", "head") and block == self._last:
             tokens = self._module.norm(torch.cat([prefix, patches], dim=1))
             vector: Tensor = self._module.forward_head(tokens, pre_logits=True)
             return vector

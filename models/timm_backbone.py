@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from harness.cards import ModelCard
@@ -14,11 +14,14 @@ from harness.types import BuildContext
 
 from .channels import built_channels
 from .expectations import check_expectations
+from .hollow import filled, hollow
+from .memory import require_memory
 from .option_values import choose
 from .random_draw import activate, drawn_from
 from .stages import MAP_POOLINGS, TOKEN_POOLINGS, MapStages, TokenStages, is_token_network
 from .torch_model import ReadStages, TorchModel
-from .weights import fill, identify
+from .weights import identify
+from .weights_place import shown_name
 
 __all__ = ["build", "create", "identify", "read_stages"]
 
@@ -31,16 +34,20 @@ def build(context: BuildContext) -> TorchModel:
 
     Raises:
         PluginError: timm does not build what the card describes.
+        UsageError: there is no memory for a network of this size.
         MissingDataError: the weights are nowhere or do not fit.
     """
-    card = context.card
-    with torch.device("meta"):
-        check_expectations(create(card), card)
+    card, channels = context.card, built_channels(context)
+    empty = hollow(lambda: create(card))
+    check_expectations(empty, card)
+    require_memory(empty, card, shown_name(context), context.device)
     with drawn_from(context.seed):
-        network = create(card, built_channels(context))
-    if not context.untrained:
-        fill(network, context)
-    elif choose(context, "init", ("library", "active"), card.untrained.twin) == "active":
+        if context.untrained:
+            network = create(card, channels)
+        else:
+            reused = empty if channels == card.input.channels else None
+            network = filled(lambda: create(card, channels), context, reused)
+    if context.untrained and choose(context, "init", ("library", "active"), card.untrained.twin) == "active":
         activate(network)
     return TorchModel(network, context, read=read_stages(network, context))
 
@@ -82,10 +89,19 @@ def read_stages(network: nn.Module, context: BuildContext) -> ReadStages:
 
 
 def _named_layers(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace names of layers that YAML can write by timm's classes."""
-    from timm.layers import SwiGLUPacked
+    """Replace names of layers that YAML can write by classes; timm's own names of norms and activations stay."""
+    from timm.layers import LayerNorm, SwiGLUPacked, get_act_layer, get_norm_layer
 
-    layers = {"SwiGLUPacked": SwiGLUPacked}
-    if "mlp_layer" in arguments and arguments["mlp_layer"] not in layers:
-        raise UsageError(f"kwargs.mlp_layer: {arguments['mlp_layer']!r} is not known; known: {', '.join(layers)}")
-    return {key: layers[value] if key == "mlp_layer" else value for key, value in arguments.items()}
+    mlps, norms = {"SwiGLUPacked": SwiGLUPacked}, {"layernorm-1e-12": partial(LayerNorm, eps=1e-12)}
+    made = dict(arguments)
+    if "mlp_layer" in made and made["mlp_layer"] not in mlps:
+        raise UsageError(f"kwargs.mlp_layer: {made['mlp_layer']!r} is not known; known: {', '.join(mlps)}")
+    for key, known in (("mlp_layer", mlps), ("norm_layer", norms)):
+        if made.get(key) in known:
+            made[key] = known[made[key]]
+    for key, find in (("act_layer", get_act_layer), ("norm_layer", get_norm_layer)):
+        try:
+            find(made.get(key))
+        except KeyError:
+            raise UsageError(f"kwargs.{key}: {made[key]!r} is not a name that timm knows") from None
+    return made

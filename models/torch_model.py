@@ -13,7 +13,9 @@ from harness.errors import MismatchError, ModelOutputError, PluginError
 from harness.types import Batch, BuildContext
 
 from .channels import fit_channels
+from .compiling import Compiled
 from .preprocess import Preprocess, effective_transform
+from .transfer import Transfer
 
 ReadStages = Callable[[Tensor, Sequence[str]], Mapping[str, Tensor]]
 """Runs a network once on (n, C, H, W) pixels and returns (n, D) for each stage asked for."""
@@ -46,9 +48,11 @@ class TorchModel:
         transform = effective_transform(context)
         fit_channels(module, context.card, context.channels, transform.channel_adapt)
         self._preprocess = Preprocess(transform, context.channels, context.device, context.card.name)
+        self._transfer = Transfer(context.device)
         module = module.eval().requires_grad_(requires_grad=False).to(context.device)
         self._module = module.to(memory_format=torch.channels_last)
-        self._read = read or self._read_last
+        read = read or self._read_last
+        self._read = Compiled(read, context.card.name) if context.compile else read
 
     @property
     def module(self) -> nn.Module:
@@ -66,6 +70,11 @@ class TorchModel:
             answer = self._run(batch, stages)
             return {stage: vectors.contiguous().cpu().numpy() for stage, vectors in answer.items()}
 
+    def send(self, batch: Batch) -> None:
+        """Begin to fetch the images of a coming batch to the device, where that can be done beside the work."""
+        if batch.images is not None:
+            self._transfer.send(batch.images)
+
     def vectors(self, batch: Batch) -> Tensor:
         """Return (N, D) float32 of the last stage, on the device; gradients flow where the caller wants them."""
         last = self._context.card.stages[-1]
@@ -76,7 +85,7 @@ class TorchModel:
             raise MismatchError(f"{self._context.card.name}: takes images; the view {batch.view} holds none")
         dtype = getattr(torch, self._context.dtype)
         with torch.autocast(self._context.device, dtype=dtype, enabled=dtype != torch.float32):
-            prepared = self._preprocess(batch.images)
+            prepared = self._preprocess(self._transfer.take(batch.images))
             answer = self._read(prepared.pixels, stages)
         return {stage: self._average_tiles(answer[stage], prepared.tiles, len(batch), stage) for stage in stages}
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from harness.errors import MissingDataError
@@ -21,7 +22,7 @@ _HEADS = ("head", "fc", "head_dist", "classifier")
 """Where classifiers lie in a network of timm or torchvision."""
 
 
-def identify(context: BuildContext) -> str:
+def identify_weights(context: BuildContext) -> str:
     """Return the sha256 of the weights file, for the identity of the model.
 
     Raises:
@@ -37,10 +38,29 @@ def identify(context: BuildContext) -> str:
     return found
 
 
-def fill(network: nn.Module, context: BuildContext) -> None:
-    """Load the trained weights of a card into a network built for the card's channels.
+identify = identify_weights
+"""The name under which the engine looks in the module of a builder."""
 
-    Every tensor of the network must be filled and nothing may be left over, classifier heads excepted.
+
+def read_weights(context: BuildContext) -> dict[str, Tensor]:
+    """Find the weights file of a card and read its tensors, without running any code in the file.
+
+    Returns:
+        Name in the file, below the keys of ``weights.unwrap`` -> tensor on the CPU.
+
+    Raises:
+        MissingDataError: the file is nowhere, gated, or holds code.
+        DamagedFileError: a truncated file, or something else than weights.
+    """
+    spec = context.card.weights
+    return _unwrap(read_state(find_weights(context)), spec.unwrap if spec else [])
+
+
+def fill(network: nn.Module, context: BuildContext) -> None:
+    """Give a network built for the card's channels the trained weights of the card.
+
+    Every tensor of the network must be filled and nothing may be left over, classifier heads excepted. The tensors
+    read become those of the network, so that the weights are in memory once and the network may have been hollow.
 
     Raises:
         MissingDataError: weights absent, gated, refused, or of another network.
@@ -49,13 +69,30 @@ def fill(network: nn.Module, context: BuildContext) -> None:
     """
     spec = context.card.weights
     remap = find_remap(spec.remap if spec else "none")
-    path = find_weights(context)
-    state = remap(_unwrap(read_state(path), spec.unwrap if spec else []), network)
-    wanted = network.state_dict()
+    load_weights(network, remap(read_weights(context), network), context)
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], context: BuildContext) -> None:
+    """Give a network tensors under its own names; they become its parameters, without a copy where none is needed.
+
+    A position embedding of another grid is resampled.
+
+    Args:
+        network: the network, its parameters drawn, empty or hollow.
+        tensors: name in the network -> tensor of any float format. Left out are classifier heads that the network
+            lacks; batch counters need not be there.
+        context: names the model and the file, for the message.
+
+    Raises:
+        MissingDataError: a tensor is missing, surplus or misshapen; counted and named.
+    """
+    state, wanted = dict(tensors), network.state_dict()
+    del tensors
     state = {**_counters(wanted), **_without_head(network, state, wanted)}
     _resample_positions(network, state, wanted)
-    _check_fit(model_string(context.card), path, state, wanted)
-    network.load_state_dict(state, strict=True)
+    _check_fit(model_string(context.card), find_weights(context), state, wanted)
+    _own(state, wanted)
+    network.load_state_dict(state, strict=True, assign=True)
 
 
 def _unwrap(state: Mapping[str, Any], keys: list[str]) -> dict[str, Tensor]:
@@ -68,7 +105,8 @@ def _unwrap(state: Mapping[str, Any], keys: list[str]) -> dict[str, Tensor]:
 
 def _counters(wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the batch counters of batch norms, which older files lack and which shape no number."""
-    return {name: value for name, value in wanted.items() if name.endswith("num_batches_tracked")}
+    counters = [name for name in wanted if name.endswith("num_batches_tracked")]
+    return {name: torch.zeros((), dtype=torch.long) for name in counters}
 
 
 def _without_head(network: nn.Module, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -94,6 +132,18 @@ def _resample_positions(network: nn.Module, state: dict[str, Tensor], wanted: Ma
     if math.isqrt(given[1] - prefix) ** 2 != given[1] - prefix:  # tokens of another kind: does not fit
         return
     state[name] = resample_abs_pos_embed(state[name], new_size=list(grid), num_prefix_tokens=prefix)
+
+
+def _own(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Bring tensors to the network's number format and into memory of their own, one by one.
+
+    A tensor cut out of a larger one would keep that in memory, and sums depend on the place of a tensor in memory:
+    with memory of their own the same numbers give the same bits from every kind of file.
+    """
+    for name, tensor in state.items():
+        whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+        if tensor.dtype != wanted[name].dtype or not whole or not tensor.is_contiguous():
+            state[name] = tensor.to(wanted[name].dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def _check_fit(model: str, path: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:

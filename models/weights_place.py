@@ -7,9 +7,12 @@ from pathlib import Path
 from harness.cards import ModelCard, WeightsSpec
 from harness.errors import MissingDataError
 from harness.hub import why_not
-from harness.types import BuildContext
+from harness.types import BuildContext, DataContext
 
 _HUB = "hf-hub:"
+_DATASETS = "datasets/"
+"""Begins the name of a repository on the hub that is a data set."""
+_GITHUB = "github:"
 _TORCHVISION = "torchvision:"
 _TRAINED = "trained:"
 _SCHEMES = ("timm:", _HUB, "file:")
@@ -33,6 +36,8 @@ def find_weights(context: BuildContext) -> Path:
     local = next((place for place in local_places(spec, context) if place.is_file()), None)
     if local is None and spec.source.startswith(_TRAINED):
         raise MissingDataError(_explain_untrained(spec, context))
+    if local is None and spec.source.startswith(_GITHUB):
+        raise MissingDataError(_explain_absent(spec, context, "not offered"))
     return local or _from_hub(spec, context)
 
 
@@ -41,12 +46,17 @@ def model_string(card: ModelCard) -> str:
     return card.label if card.label.startswith(_SCHEMES) else card.name
 
 
-def local_places(spec: WeightsSpec, context: BuildContext) -> list[Path]:
+def shown_name(context: BuildContext) -> str:
+    """Return what a user types to get the model that a context asks for, its options left out."""
+    return f"{'untrained:' if context.untrained else ''}{model_string(context.card)}"
+
+
+def local_places(spec: WeightsSpec, context: BuildContext | DataContext) -> list[Path]:
     """List the files that would be taken without a download, best first: under the data folders, else in the cache."""
     if spec.source.startswith(_TRAINED):
         folder = Path("trained", spec.source.removeprefix(_TRAINED))
         return [root / folder / file for root in (*context.data_dirs, context.cache) for file in spec.files]
-    owner = spec.source.removeprefix(_HUB)
+    owner = spec.source.removeprefix(_HUB).removeprefix(_GITHUB)
     names = spec.paths or [f"{owner}/{file}" for file in spec.files]
     return [folder / name for folder in context.data_dirs for name in names]
 
@@ -64,7 +74,7 @@ def _from_hub(spec: WeightsSpec, context: BuildContext) -> Path:
     )
 
     huggingface_hub.logging.set_verbosity_error()  # what went wrong is said once, by us
-    repository = spec.source.removeprefix(_HUB)
+    kind, repository = _repository(spec)
     problem = "not asked (--offline)" if context.offline else ""
     for file in spec.files:
         try:
@@ -72,6 +82,7 @@ def _from_hub(spec: WeightsSpec, context: BuildContext) -> Path:
                 huggingface_hub.hf_hub_download(
                     repository,
                     file,
+                    repo_type=kind,
                     revision=spec.revision,
                     cache_dir=context.cache / "huggingface",
                     local_files_only=context.offline,
@@ -86,6 +97,12 @@ def _from_hub(spec: WeightsSpec, context: BuildContext) -> Path:
     if context.card.access.gated != "no":
         raise MissingDataError(_explain_gated(spec, context))
     raise MissingDataError(_explain_absent(spec, context, problem))
+
+
+def _repository(spec: WeightsSpec) -> tuple[str, str]:
+    """Tell what kind of repository holds the weights, and its name."""
+    text = spec.source.removeprefix(_HUB)
+    return ("dataset" if text.startswith(_DATASETS) else "model"), text.removeprefix(_DATASETS)
 
 
 def _from_torchvision(spec: WeightsSpec, context: BuildContext) -> Path:
@@ -113,12 +130,17 @@ def _from_torchvision(spec: WeightsSpec, context: BuildContext) -> Path:
 def _explain_absent(spec: WeightsSpec, context: BuildContext, problem: str) -> str:
     name = model_string(context.card)
     places = [str(place) for place in local_places(spec, context)] or ["no --data-dir given"]
-    example = (spec.paths or [f"{spec.source.removeprefix(_HUB)}/{spec.files[0]}"])[0]
-    size = f"{spec.size_gb:g} GB, " if spec.size_gb else ""
+    example = (spec.paths or [f"{spec.source.removeprefix(_HUB).removeprefix(_GITHUB)}/{spec.files[0]}"])[0]
+    facts = f"{f'{spec.size_gb:g} GB, ' if spec.size_gb else ''}licence {context.card.access.licence or 'unknown'}"
+    offered = not spec.source.startswith(_GITHUB)
+    last = (
+        f"pass {name},weights=PATH, or run without --offline to download it"
+        if offered
+        else (f"or pass {name},weights=PATH")
+    )
     return (
         f"{name}: weights not found ({', '.join([*places, str(context.cache)])}; download: {problem}). Put "
-        f"{spec.files[0]} of {spec.source} at DIR/{example} and pass --data-dir DIR, pass {name},weights=PATH, or run "
-        f"without --offline to download it ({size}licence {context.card.access.licence or 'unknown'}). "
+        f"{spec.files[0]} of {spec.source} at DIR/{example} and pass --data-dir DIR, {last} ({facts}). "
         f"untrained:{name} runs without weights."
     )
 
@@ -135,12 +157,13 @@ def _explain_untrained(spec: WeightsSpec, context: BuildContext) -> str:
 
 
 def _explain_gated(spec: WeightsSpec, context: BuildContext) -> str:
-    name, repository = model_string(context.card), spec.source.removeprefix(_HUB)
+    name, (kind, repository) = model_string(context.card), _repository(spec)
+    place = (spec.paths or [f"{repository}/{spec.files[0]}"])[0]
     gated, licence = context.card.access.gated, context.card.access.licence or "unknown"
     gated = "by their owner" if gated == "no" else gated  # the card does not know, the hub does
     return (
-        f"{name}: weights are gated ({gated}). Licence: {licence}. Accept the terms on the model page of {repository} "
+        f"{name}: weights are gated ({gated}). Licence: {licence}. Accept the terms on the {kind} page of {repository} "
         f"on Hugging Face, log in (hf auth login), and rerun; or place {spec.files[0]} at "
-        f"DIR/{repository}/{spec.files[0]} and pass --data-dir DIR, or use {name},weights=PATH. "
+        f"DIR/{place} and pass --data-dir DIR, or use {name},weights=PATH. "
         f"Results from its untrained twin: untrained:{name}. Precomputed vectors: embeddings:PATH."
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
+import functools
 import json
 
 import pytest
 import torch
 from harness.models.expectations import check_expectations, signature
 from harness.models.timm_backbone import create, read_stages
-from places import SHARED, needs_shared
+from places import needs_shared, reference_models
 
 from harness.cards import ModelCard
 from harness.errors import PluginError, UsageError
@@ -24,10 +24,20 @@ ASKED = {
 }  # fmt: skip
 
 
-def reference() -> dict[str, dict[str, str]]:
-    """Read the reference table by model name."""
-    with (SHARED / "reference" / "models.csv").open(encoding="utf-8", newline="") as stream:
-        return {row["name"]: row for row in csv.DictReader(stream)}
+@functools.cache
+def described(name: str) -> tuple[list[int], int]:
+    """Build the network of a card on the meta device, check it, and return its stages' lengths and prefix tokens."""
+    card = CARDS[name]
+    with torch.device("meta"):
+        network = create(card).eval()
+        check_expectations(network, card)
+        assert signature(network.state_dict()) == card.expect.signature
+        size = card.input.size or 224
+        context = BuildContext(card, transform=card.input)
+        answer = read_stages(network, context)(torch.empty(2, 3, size, size), card.stages)
+    assert list(answer) == card.stages
+    assert all(len(vectors) == 2 for vectors in answer.values())
+    return [vectors.shape[1] for vectors in answer.values()], getattr(network, "num_prefix_tokens", 0)
 
 
 def test_the_models_of_this_release_are_there() -> None:
@@ -37,14 +47,14 @@ def test_the_models_of_this_release_are_there() -> None:
 
 @pytest.mark.parametrize("name", sorted(CARDS))
 def test_a_card_says_what_a_user_must_know(name: str) -> None:
-    """Licence, exposure with its basis, ordered stages; trained networks name weights and normalisation."""
+    """Licence, exposure with its basis, ordered stages; networks trained on photographs name their normalisation."""
     card = CARDS[name]
     assert card.access.licence
     assert card.exposure["basis"]
     assert set(card.exposure) >= {"hest", "rxrx3-core", "jump-cp", "imagenet-1k", "tcga-brca", "synthetic-24"}
     depths = list(card.output.stages.values())
     assert depths == sorted(set(depths))
-    if card.weights is not None and card.views != ["points"]:
+    if card.weights is not None and card.views != ["points"] and card.input.channels != "any":
         assert card.input.mean
         assert card.input.std
         assert card.expect.params
@@ -53,24 +63,15 @@ def test_a_card_says_what_a_user_must_know(name: str) -> None:
 
 @pytest.mark.parametrize("name", TIMM)
 def test_a_network_is_the_one_its_card_describes(name: str) -> None:
-    """Built on the meta device: parameters, tensors, signature, and the length of every stage asked for."""
-    card = CARDS[name]
-    with torch.device("meta"):
-        network = create(card).eval()
-        check_expectations(network, card)
-        assert signature(network.state_dict()) == card.expect.signature
-        context = BuildContext(card, transform=card.input)
-        size = card.input.size or 224
-        answer = read_stages(network, context)(torch.empty(2, 3, size, size), card.stages)
-    assert list(answer) == card.stages
-    assert answer[card.stages[-1]].shape == (2, card.output.dim)
+    """Built on the meta device: parameters, tensors, signature, and the length of the last stage."""
+    assert described(name)[0][-1] == CARDS[name].output.dim
 
 
 @needs_shared
 @pytest.mark.parametrize("name", [*TIMM, "alexnet"])
 def test_a_card_agrees_with_the_reference_table(name: str) -> None:
     """Architecture, parameters, tensors, signature, length, input size, normalisation and stages are the table's."""
-    row, card = reference()[name], CARDS[name]
+    row, card = reference_models()[name], CARDS[name]
     assert (card.expect.params, card.expect.tensors) == (int(row["params"]), int(row["state_tensors"]))
     assert card.expect.signature == row["state_signature"]
     assert (card.output.dim, card.input.size) == (int(row["embed_dim"]), int(row["input_size"]))
@@ -81,9 +82,15 @@ def test_a_card_agrees_with_the_reference_table(name: str) -> None:
     assert card.untrained.twin == row["untrained_twin"]
     assert card.access.licence == row["licence"]
     if name != "alexnet":
-        assert list(card.output.stages.values()) == [int(index) for index in row["stage_indices0"].split(",")]
+        assert list(card.output.stages.values()) == [
+            int(index or int(row["depth"]) - 1)  # no index: what follows the last block
+            for index in row["stage_indices0"].split(",")
+        ]
         assert card.arch == row["arch"]
         assert card.kwargs == json.loads(row["create_kwargs"])
+        lengths, prefix = described(name)
+        assert lengths == [int(length) for length in row["stage_dims"].split(",")]
+        assert prefix == int(row["prefix_tokens"] or 0)
 
 
 def test_another_network_than_the_card_says_is_refused() -> None:

@@ -8,6 +8,7 @@ import pytest
 from places import ROOT
 
 from harness import hookspecs
+from harness.cards import ModelCard
 from harness.plugins import assemble, load_registry
 
 HOOKS = sorted(name for name, value in vars(hookspecs).items() if name.startswith("harness_") and callable(value))
@@ -64,12 +65,22 @@ class Shadow:
         return {"hest": "nowhere:READER"}
 
 
+class ShadowCard:
+    """A plugin that claims the name of a built-in model."""
+
+    @hookspecs.hookimpl
+    def harness_models(self):
+        """Offer another resnet18."""
+        return [ModelCard(name="resnet18", build="nowhere:build")]
+
+
 @pytest.mark.parametrize(
     ("plugin", "words"),
     [
         (Misspelt(), "harness_modells"),
         (Raising(), "harness_models failed: ValueError: no licence"),
         (WrongType(), "harness_models returned str, expected ModelCard"),
+        (ShadowCard(), "model 'resnet18' refused: already registered by harness.models"),
         (Shadow(), "reader 'hest' refused: already registered by harness.tasks"),
     ],
 )

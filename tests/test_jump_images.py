@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from harness.tasks.datasets.imaging.contrast import crop_centre, find_percentiles, scale_grey
 from harness.tasks.datasets.imaging.tiff import decode_tiff
-from harness.tasks.datasets.jump.contrast import crop_centre, find_percentiles, scale_grey
 from harness.tasks.datasets.jump.params import Params
 from harness.tasks.datasets.jump.pictures import make_channel
 from hypothesis import given, settings

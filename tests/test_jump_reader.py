@@ -367,7 +367,7 @@ BAD: dict[str, tuple[Callable[[Tree], object], type[HarnessError], str]] = {
     "well table without labels": (
         lines("well.csv.gz", lambda ls: [ls[0].replace("Metadata_JCP2022", "Metadata_JCP"), *ls[1:]]),
         DamagedFileError,
-        r"well\.csv\.gz: column Metadata_JCP2022 is missing, found Metadata_JCP",
+        r"well\.csv\.gz: missing columns: Metadata_JCP2022; found Metadata_JCP",
     ),
     "an abbreviated id": (
         lines("well.csv.gz", lambda ls: [*ls, ls[1].replace("JCP2022_", "JCP_")]),
@@ -426,7 +426,7 @@ BAD: dict[str, tuple[Callable[[Tree], object], type[HarnessError], str]] = {
     "no sites": (
         rows(lambda found: [row.pop("Metadata_Site") for row in found]),
         DamagedFileError,
-        r"plate source_\d/\w+: .*column Metadata_Site is missing",
+        r"plate source_\d/\w+: .*missing columns: Metadata_Site; found",
     ),
     "plates as integers": (
         rows(each("Metadata_Plate", lambda row: 1053600001)),

@@ -437,14 +437,14 @@ BAD_TABLES: dict[str, tuple[Callable[[Tree], object], type[HarnessError], str]] 
     "a line that breaks off": (
         lambda t: t.metadata.write_text(t.metadata.read_text()[:-30]),
         DamagedFileError,
-        r"(perturbation_type|treatment|address): 1 wells",
+        r"metadata_rxrx3_core\.csv: not a readable table \(.*Expected 10 columns, got \d",
     ),
     "no table at all": (
         lambda t: t.metadata.write_bytes(b"\xff\xfe\x00\x01" * 9),
         DamagedFileError,
-        r"not a readable CSV file",
+        r"not a readable table",
     ),
-    "an empty file": (lambda t: t.metadata.write_text(""), DamagedFileError, r"not a readable CSV file"),
+    "an empty file": (lambda t: t.metadata.write_text(""), DamagedFileError, r"not a readable table"),
     "compounds only": (
         lambda t: alter_table(t.metadata, lambda table: table[table["perturbation_type"] == "COMPOUND"]),
         DamagedFileError,
@@ -458,12 +458,17 @@ BAD_TABLES: dict[str, tuple[Callable[[Tree], object], type[HarnessError], str]] 
     "other columns": (
         lambda t: t.pairs("CORUM").write_text("gene1,gene2\nA,B\n"),
         DamagedFileError,
-        r"CORUM\.txt: missing columns: entity1, entity2; found gene1, gene2",
+        r"relations: CORUM: .*CORUM\.txt: missing columns: entity1, entity2; found gene1, gene2",
     ),
     "a list that breaks off": (
         lambda t: t.pairs("CORUM").write_text("entity1,entity2\nA,B\nA\n"),
         DamagedFileError,
-        r"CORUM\.txt:3: 1 rows lack a gene; truncated\?",
+        r"CORUM\.txt: not a readable table \(.*Expected 2 columns, got 1",
+    ),
+    "a list with a name left out": (
+        lambda t: t.pairs("CORUM").write_text("entity1,entity2\nA,B\nA,\n"),
+        DamagedFileError,
+        r"CORUM\.txt:3: 1 rows lack a name; truncated\?",
     ),
 }
 

@@ -243,8 +243,8 @@ def test_known_pairs_count_once_and_are_told(folder: Path) -> None:
 def test_lists_of_pairs_that_cannot_be_read(folder: Path) -> None:
     """Missing files, other columns, empty names and a source twice are errors that name the source."""
     source = relate(folder, "gene1,entity2\na,b\n")
-    message = failure(folder, UsageError, **source)
-    assert "source.relations: Mine: no column 'entity1'. Did you mean entity2" in message
+    message = failure(folder, DamagedFileError, **source)
+    assert message == f"relations: Mine: {folder / 'pairs.txt'}: missing columns: entity1; found entity2, gene1"
     assert "pairs.txt:3: 1 rows lack a name" in failure(
         folder, DamagedFileError, **relate(folder, "entity1,entity2\na,b\na,\n")
     )
@@ -337,11 +337,11 @@ def test_a_limit_keeps_known_pairs_of_every_source(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "cannot be read"),
+        (b"", "not a readable table (Empty CSV file)"),
         (b"well,gene\n", "holds no rows"),
         (b"well,gene\na,b\nc\n", "Expected 2 columns, got 1"),
         (b"well,gene,gene\na,b,c\n", "1 headings stand twice: gene"),
-        ("well,gene\nä,b\n".encode("latin-1"), "cannot be read"),
+        ("well,gene\nä,b\n".encode("latin-1"), "invalid UTF8"),
     ],
 )
 def test_damaged_tables_are_named(content: bytes, words: str, folder: Path) -> None:

@@ -75,7 +75,8 @@ def group(ctx: click.Context) -> None:
 
     values = load_settings().values_for_click()
     shown = {key: values[key] for key in ("data_dirs", "offline") if key in values}
-    ctx.default_map = {"eval": values, "tasks": {"show": shown}, "train": shown}
+    at_hand = dict.fromkeys(("ls", "show", "check"), shown)
+    ctx.default_map = {"eval": values, "tasks": {"show": shown}, "train": shown, "models": at_hand}
 
 
 def main(arguments: list[str] | None = None) -> None:

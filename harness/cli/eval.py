@@ -29,7 +29,8 @@ from harness.cli.options import BatchSize, Change, Seeds, Share, data_dir_option
 @click.option("--baselines", default="cheap", show_default=True, help="cheap, all, none or model strings.")
 @click.option("--seeds", type=Seeds(), default="0,1,2", show_default=True, help="Seeds of models drawn at random.")
 @placing_options
-@click.option("--batch-size", type=BatchSize(), default="auto", show_default=True)
+@click.option("--batch-size", type=BatchSize(), default="auto", show_default=True, help="Samples a call of the model.")
+@click.option("--compile", is_flag=True, help="Run networks through torch.compile; pays for many samples.")
 @click.option("--limit", type=click.IntRange(min=1), help="About N samples only; the result is marked partial.")
 @click.option("--set", "changes", multiple=True, type=Change(), help="protocol.params.KEY=VALUE, for this run.")
 @click.option("--diagnostics", default="default", show_default=True, help="default, none or names.")

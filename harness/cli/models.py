@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from harness.cli.options import data_dir_option, placing_options
+
 _PROJECT = """\
 [build-system]
 requires = ["setuptools>=77"]
@@ -61,32 +63,30 @@ def models() -> None:
 
 @models.command("ls", epilog="Example:  harness models ls --family vit")
 @click.option("--family", help="Only this family: vit, cnn, hand-crafted, …")
+@click.option("--ready", is_flag=True, help="Only models that run as they are.")
+@data_dir_option()
 @click.option("--json", "as_json", is_flag=True, help="One JSON card a line.")
-def list_models(family: str | None, *, as_json: bool) -> None:
-    """List the models that are installed, with the plugin each comes from."""
+def list_models(family: str | None, data_dirs: tuple[Path, ...], *, ready: bool, as_json: bool) -> None:
+    """List the models that are installed, whether their weights are at hand, and the plugin each comes from."""
     from harness.cli.display import plain_table, show
-    from harness.hashing import canonical_json
+    from harness.hashing import cache_root, canonical_json
     from harness.plugins import load_registry
+    from harness.types import DataContext, WeightsState
 
-    registry = load_registry()
-    table = plain_table("model", "family", "dim", "views", "licence", "gated", "from", right=(2,))
+    registry, context = load_registry(), DataContext(tuple(data_dirs), cache_root())
+    table = plain_table("model", "family", "dim", "views", "licence", "weights", "from", right=(2,))
     for name in sorted(registry.cards):
         card = registry.cards[name]
-        if family and card.family != family:
+        state: WeightsState = registry.manager.hook.harness_weights_state(card=card, context=context)
+        if (family and card.family != family) or (ready and not state.ready):
             continue
         if as_json:
             click.echo(canonical_json(card.model_dump(mode="json")))
             continue
-        dim, access = card.output.dim, card.access
-        table.add_row(
-            name,
-            card.family,
-            "" if dim is None else str(dim),
-            " ".join(card.views),
-            access.licence or "",
-            "" if access.gated == "no" else access.gated,
-            str(registry.origin("model", name)),
-        )
+        dim, origin = card.output.dim, str(registry.origin("model", name))
+        views, licence = " ".join(card.views), card.access.licence or ""
+        weights = f"ready: {state.state}" if state.ready else state.state
+        table.add_row(name, card.family, "" if dim is None else str(dim), views, licence, weights, origin)
     if not as_json:
         show(table)
         schemes = "  ".join(f"{scheme}:…" for scheme in sorted(registry.schemes))
@@ -97,41 +97,57 @@ def list_models(family: str | None, *, as_json: bool) -> None:
 
 @models.command("show", epilog="Example:  harness models show vit-s-16")
 @click.argument("model")
+@data_dir_option()
 @click.option("--json", "as_json", is_flag=True, help="The card as JSON.")
-def show_model(model: str, *, as_json: bool) -> None:
-    """Show the whole card of a model and where it comes from."""
+def show_model(model: str, data_dirs: tuple[Path, ...], *, as_json: bool) -> None:
+    """Show the whole card of a model, where it comes from, and whether its weights are at hand."""
     import yaml
 
+    from harness.hashing import cache_root
     from harness.modelstring import parse_models
     from harness.plugins import load_registry
     from harness.results import to_json
     from harness.selection import select_model
-    from harness.types import DataContext
+    from harness.types import DataContext, WeightsState
 
+    registry, context = load_registry(), DataContext(tuple(data_dirs), cache_root())
     for request in parse_models(model):
-        chosen = select_model(load_registry(), request, DataContext())
-        value = {**chosen.card.model_dump(mode="json", exclude_none=True), "from": str(chosen.origin)}
+        chosen = select_model(registry, request, context)
+        state: WeightsState = registry.manager.hook.harness_weights_state(card=chosen.card, context=context)
+        value = {
+            **chosen.card.model_dump(mode="json", exclude_none=True),
+            "from": str(chosen.origin),
+            "at_hand": {"ready": state.ready, "state": state.state, "where": state.where},
+        }
         click.echo(to_json(value) if as_json else yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
 
 
 @models.command("check", epilog="Example:  harness models check untrained:resnet18")
 @click.argument("model")
-@click.option("--data-dir", "data_dirs", multiple=True, type=click.Path(path_type=Path, file_okay=False))
+@data_dir_option()
+@click.option("--task", default="", help="Try it on samples of this task instead of generated ones.")
+@click.option("--thorough", is_flag=True, help="Compare number formats however long it takes.")
+@placing_options
 @click.option("--offline", is_flag=True, help="No network.")
-def check_model(model: str, data_dirs: tuple[Path, ...], *, offline: bool) -> None:
-    """Run a model on generated samples and check its answers: shape, order, repeatability, batch size, NaN."""
-    from harness.checking import check
+def check_model(
+    model: str, data_dirs: tuple[Path, ...], task: str, device: str, dtype: str, *, thorough: bool, offline: bool
+) -> None:
+    """Try a model: shapes, repeatability, batch size, order, stages, pixels, number formats, seeds.
+
+    Exit code 6 if it breaks the contract; warnings may be meant so.
+    """
+    from harness.checking import CheckOptions, check
     from harness.cli.display import plain_table, show
     from harness.modelstring import parse_models
     from harness.options import RunOptions
     from harness.plugins import load_registry
 
-    options = RunOptions(data_dirs=tuple(data_dirs), offline=offline)
+    options = RunOptions(data_dirs=tuple(data_dirs), offline=offline, device=device, dtype=dtype)
     failed = False
     for request in parse_models(model):
-        table = plain_table("check", "", "seen", title=str(request))
-        for line in check(load_registry(), request, options):
-            table.add_row(line.name, "ok" if line.passed else "FAILED", line.seen)
+        table = plain_table("check", "", "seen", "to do", title=str(request))
+        for line in check(load_registry(), request, options, CheckOptions(task, thorough)):
+            table.add_row(line.name, line.state.upper() if not line.passed else line.state, line.seen, line.advice)
             failed = failed or not line.passed
         show(table)
     if failed:

@@ -14,7 +14,17 @@ Remap = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
 """Takes the tensors of a file and the network they are for; returns tensors under the network's names. What the network
 does not need is dropped by name, never by chance: a surplus key is refused afterwards."""
 
-REMAPS: dict[str, str] = {}
+REMAPS: dict[str, str] = {
+    "hf-vit": "hf_vit:remap",
+    "dinov2": "dinov2:remap",
+    "dinov2-reg": "dinov2_reg:remap",
+    "siglip": "siglip:remap",
+    "conch-v1": "conch:remap_v1",
+    "conch-v1.5": "conch:remap_v1_5",
+    "conch-v1.5-native": "conch:remap_v1_5_native",
+    "ctranspath": "ctranspath:remap",
+    "openphenom": "openphenom:remap",
+}
 """``weights.remap`` of a card -> ``module:function`` in this folder."""
 
 

@@ -18,8 +18,8 @@ from .hest_counts import Normalize, find_genes, read_targets
 from .hest_dataset import HestDataset
 from .hest_sections import Section, check_images, read_section, thin_out
 from .hest_splits import read_splits
-from .hest_task import RepositoryName, choose_genes, find_modules, make_folds, name_files
-from .mirror import Repository
+from .hest_task import choose_genes, find_modules, make_folds, name_files
+from .mirror import Repository, RepositoryName
 
 
 class Source(Strict):

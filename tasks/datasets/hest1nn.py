@@ -28,8 +28,8 @@ from .hest_counts import find_genes, read_scaled
 from .hest_metadata import SectionFacts, read_facts
 from .hest_sections import check_images, read_section, spread
 from .hest_splits import SplitFold, read_splits
-from .hest_task import RepositoryName, choose_genes, find_modules, make_folds, name_files
-from .mirror import Repository
+from .hest_task import choose_genes, find_modules, make_folds, name_files
+from .mirror import Repository, RepositoryName
 
 
 class Source(Strict):

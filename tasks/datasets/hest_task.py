@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import StringConstraints
 
 from harness.types import DataContext
 
@@ -19,8 +17,6 @@ from .hest_genes import GeneChoice, read_gene_list, select_variable
 from .hest_sections import Section
 from .hest_splits import SplitFold
 from .mirror import Repository, find_file
-
-RepositoryName = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
 
 
 def choose_genes(

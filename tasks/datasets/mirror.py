@@ -5,10 +5,16 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import StringConstraints
 
 from harness.errors import MissingDataError, SpecError
 from harness.hub import is_gated, why_not
 from harness.types import DataContext
+
+RepositoryName = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$")]
+"""``OWNER/REPO`` in a spec."""
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import DamagedFileError, MissingDataError
+from harness.errors import DamagedFileError
+
+from .tiff_pages import check_page, name_file
 
 _CHANNELS = "CSIQ"
 """Axes that count channels: named as such, samples of a pixel, or pages that say nothing of themselves."""
-_UNREADABLE = (
-    OSError, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, MemoryError, EOFError, struct.error,
-)  # fmt: skip
 
 
 def decode_stack(path: Path) -> NDArray[np.generic]:
@@ -30,19 +27,16 @@ def decode_stack(path: Path) -> NDArray[np.generic]:
     """
     import tifffile
 
-    try:
-        with tifffile.TiffFile(path, _multifile=False) as file:
-            if len(file.series) != 1:
-                raise DamagedFileError(f"{path}: expected the channels of one field, found {len(file.series)} images")
-            series = file.series[0]
-            _check_planes(path, series, path.stat().st_size)
-            stack: NDArray[np.generic] = series.asarray(maxworkers=1)
-            axes = _name_axes(path, series.axes, stack.shape)
-    except FileNotFoundError:
-        raise MissingDataError(f"{path}: no such file") from None
-    except _UNREADABLE as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedFileError(f"{path}: not a readable TIFF, or truncated ({reason}); copy it again") from None
+    with name_file(str(path)), tifffile.TiffFile(path, _multifile=False) as file:
+        if len(file.series) != 1:
+            raise DamagedFileError(f"{path}: expected the channels of one field, found {len(file.series)} images")
+        series, size = file.series[0], path.stat().st_size
+        for number, page in enumerate(series.pages):
+            if page is None:
+                raise DamagedFileError(f"{path}: plane {number} is not in the file")
+            check_page(page, size)
+        stack: NDArray[np.generic] = series.asarray(maxworkers=1)
+        axes = _name_axes(path, series.axes, stack.shape)
     flat = np.squeeze(stack, axis=tuple(place for place, axis in enumerate(axes) if axis == "1"))
     kept = axes.replace("1", "")
     planes = np.moveaxis(flat, kept.index("C"), 0) if "C" in kept else flat[None]
@@ -58,13 +52,3 @@ def _name_axes(path: Path, axes: str, shape: tuple[int, ...]) -> str:
     if "?" in named or named.count("C") > 1 or "".join(sorted(named.replace("1", "").replace("C", ""))) != "XY":
         raise DamagedFileError(f"{path}: expected (channels, height, width), found axes {axes} of shape {shape}")
     return named
-
-
-def _check_planes(path: Path, series: Any, size: int) -> None:
-    """Refuse planes that are elsewhere or cut off: they would be read as zeros."""
-    for number, page in enumerate(series.pages):
-        if page is None:
-            raise DamagedFileError(f"{path}: plane {number} is not in the file")
-        end = max(map(sum, zip(page.dataoffsets, page.databytecounts, strict=True)), default=size + 1)
-        if end > size:
-            raise DamagedFileError(f"{path}: truncated: plane {number} ends at byte {end}, the file at {size}")

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import io
-import logging
-import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import DamagedFileError, MissingDataError
+from harness.errors import DamagedFileError
 
-logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what is wrong with a file is said once, by us
-
-_UNREADABLE = (
-    OSError, ValueError, RuntimeError, LookupError, TypeError, ArithmeticError, MemoryError, EOFError, struct.error,
-)  # fmt: skip
-"""What tifffile and imagecodecs raise on damaged bytes."""
+from .tiff_pages import check_page, name_file
 
 
 def decode_tiff(content: bytes | Path, key: str) -> NDArray[np.generic]:
@@ -37,37 +29,18 @@ def decode_tiff(content: bytes | Path, key: str) -> NDArray[np.generic]:
     """
     import tifffile
 
-    try:
+    with name_file(key):
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         if size < 8:
             raise ValueError(f"it holds {size} bytes")
         with tifffile.TiffFile(io.BytesIO(content) if isinstance(content, bytes) else content) as file:
-            pages = [_check_page(page, size) for page in file.pages]
-            image = pages[0].asarray(maxworkers=1) if len(pages) == 1 else None
-    except FileNotFoundError:
-        raise MissingDataError(f"{key}: no such file") from None
-    except _UNREADABLE as error:
-        raise DamagedFileError(_tell(key, str(error).splitlines()[0] if str(error) else type(error).__name__)) from None
-    if image is None:
-        if pages:
-            raise DamagedFileError(f"{key}: expected one image, found {len(pages)} pages")
-        raise DamagedFileError(_tell(key, "it lists no image"))
+            pages = [check_page(page, size) for page in file.pages]
+            if len(pages) > 1:
+                raise DamagedFileError(f"{key}: expected one image, found {len(pages)} pages")
+            if not pages:
+                raise ValueError("it lists no image")
+            image: NDArray[np.generic] = pages[0].asarray(maxworkers=1)
     if image.ndim != 2:
         raise DamagedFileError(f"{key}: expected one channel (height, width), found shape {image.shape}")
     native: NDArray[np.generic] = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("="))
     return native
-
-
-def _check_page(page: Any, size: int) -> Any:
-    """Refuse a page whose strips or tiles lie beyond the end: some codecs would fill the rest with zeros."""
-    offsets, counts = getattr(page, "dataoffsets", ()), getattr(page, "databytecounts", ())
-    if not offsets or len(offsets) != len(counts):
-        raise ValueError("its list of strips is damaged")
-    end = max(offset + count for offset, count in zip(offsets, counts, strict=True))
-    if end > size:
-        raise ValueError(f"pixels end at byte {end}, the file at {size}")
-    return page
-
-
-def _tell(key: str, reason: str) -> str:
-    return f"{key}: not a readable TIFF, or truncated ({reason}); download it again"

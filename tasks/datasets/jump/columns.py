@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import DamagedFileError, nearest
+from harness.errors import DamagedFileError
+
+from ..text_tables import check_headings, read_cells, read_headings
 
 _MANGLED = r"^[+-]?[0-9]+(\.[0-9]*([eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+)$"
 """A whole number that went through a float: the name it stood for may have lost digits or zeros."""
@@ -30,16 +32,9 @@ def read_columns(path: Path, needed: Sequence[str], optional: Sequence[str] = ()
     """
     import pyarrow as pa
 
-    try:
-        held, table = _read(path, [*needed, *optional])
-    except (pa.ArrowException, OSError, ValueError, EOFError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise DamagedFileError(f"{path}: not a readable table ({reason}); download it again") from None
-    for name in needed:
-        if name not in table.column_names:
-            near = nearest(name, held)
-            offer = f", found {', '.join(near)}" if near else f" (there are {len(held)} others)"
-            raise DamagedFileError(f"{path}: column {name} is missing{offer}")
+    held = read_headings(path)
+    check_headings(path, held, needed)
+    table = read_cells(path, [name for name in (*needed, *optional) if name in held])
     return pa.table({name: _as_text(table[name], name, path) for name in table.column_names})
 
 
@@ -63,20 +58,6 @@ def pad_well(name: str) -> str:
     if parts is None:
         raise ValueError(f"{name!r} is not a well such as A01")
     return f"{parts[1].upper()}{int(parts[2]):02d}"
-
-
-def _read(path: Path, wanted: Sequence[str]) -> tuple[Sequence[str], Any]:
-    """Return the names of all columns, and those of the wanted ones that are there."""
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        held = pq.read_schema(path).names
-        return held, pq.read_table(path, columns=[name for name in wanted if name in held])
-    from pyarrow import csv, string
-
-    text = csv.ConvertOptions(column_types=dict.fromkeys(wanted, string()), strings_can_be_null=False)
-    table = csv.read_csv(path, convert_options=text)
-    return table.column_names, table.select([name for name in wanted if name in table.column_names])
 
 
 def _as_text(column: Any, name: str, path: Path) -> Any:

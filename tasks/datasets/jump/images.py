@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from harness.errors import DamagedFileError
 
+from ..imaging.contrast import Grey
 from ..imaging.pool import on_all_cores
 from ..objects import Objects
-from .contrast import Grey
 from .load_data import CHANNELS, SiteFiles
 from .params import Params
 from .pictures import Channel, make_channel, read_illumination

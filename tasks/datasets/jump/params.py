@@ -8,6 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.specs import Number, Strict
 
+from ..mirror import RepositoryName
+
 LABORATORIES = ("source_2", "source_3", "source_5", "source_6", "source_8", "source_10", "source_11")
 """Laboratories with 384-well plates and the common dose."""
 RED_LIST = (
@@ -20,7 +22,7 @@ RED_LIST = (
 class Source(Strict):
     """Where the data lie."""
 
-    tables: str = "jump-cellpainting/datasets"
+    tables: RepositoryName = "jump-cellpainting/datasets"
     """GitHub repository with plate.csv.gz, well.csv.gz and perturbation_control.csv, OWNER/REPO."""
     revision: str = "main"
     """Commit of it that is downloaded where no mirror has a file."""

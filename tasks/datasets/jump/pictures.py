@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from harness.errors import DamagedFileError
 
+from ..imaging.contrast import Grey, Raw, crop_centre, find_percentiles, scale_grey
 from ..imaging.tiff import decode_tiff
-from .contrast import Grey, Raw, crop_centre, find_percentiles, scale_grey
 from .params import Params
 
 

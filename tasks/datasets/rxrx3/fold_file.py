@@ -10,9 +10,9 @@ import numpy as np
 from harness.errors import MissingDataError, SpecError
 
 from ...wells import WellFold
+from ..text_tables import read_text_table
 from .folds import Split
 from .metadata import Metadata
-from .text_table import read_text_table
 
 _COLUMNS = ("well_id", "fold")
 
@@ -55,8 +55,8 @@ def _read_rows(path: Path) -> list[tuple[str, int]]:
     if not path.is_file():
         raise MissingDataError(f"folds.file: {path}: no such file; name a CSV with the columns {', '.join(_COLUMNS)}")
     table = read_text_table(path, _COLUMNS)
-    folds = [_number(path, line, text) for line, text in enumerate(table["fold"], start=2)]
-    return list(zip(table["well_id"], folds, strict=True))
+    folds = [_number(path, line, text) for line, text in enumerate(table["fold"].to_pylist(), start=2)]
+    return list(zip(table["well_id"].to_pylist(), folds, strict=True))
 
 
 def _number(path: Path, line: int, text: str) -> int:

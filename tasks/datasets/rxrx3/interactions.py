@@ -12,8 +12,8 @@ from harness.types import DataContext
 
 from ..github import find_github_file
 from ..mirror import Repository
+from ..text_tables import read_text_table
 from .relations import FOLDER
-from .text_table import read_text_table
 
 _COLUMNS = ("treatment", "gene_symbol", "nM_value")
 
@@ -48,7 +48,7 @@ def read_interactions(path: Path) -> tuple[Interaction, ...]:
     """
     import pandas as pd
 
-    table = read_text_table(path, _COLUMNS)
+    table = read_text_table(path, _COLUMNS).to_pandas()
     amounts = pd.to_numeric(table["nM_value"], errors="coerce").to_numpy(dtype=np.float64)
     bad = np.flatnonzero((table == "").any(axis=1).to_numpy() | ~(np.isfinite(amounts) & (amounts > 0)))
     if len(bad):

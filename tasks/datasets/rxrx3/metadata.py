@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from harness.errors import DamagedFileError
 
-from .text_table import read_text_table
+from ..text_tables import read_text_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         DamagedFileError: unreadable, a column is missing, a well twice, an empty or foreign value.
     """
-    table = read_text_table(path, _COLUMNS)
+    table = read_text_table(path, _COLUMNS).to_pandas()
     ids = table["well_id"].to_numpy(dtype=object)
     _refuse_twins(path, ids)
     for name in _FILLED:

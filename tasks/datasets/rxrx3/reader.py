@@ -13,8 +13,7 @@ from harness.specs import Strict, TaskSpec
 from harness.types import DataContext
 
 from ...wells import WellFold, Wells
-from ..hest_task import RepositoryName
-from ..mirror import Repository, find_file
+from ..mirror import Repository, RepositoryName, find_file
 from .dataset import RxrxDataset
 from .fold_file import read_folds
 from .folds import Folds, Split, build_folds, whole_map
@@ -95,7 +94,7 @@ class RxrxReader:
         )
         wells = _read_wells(find_file(core, METADATA, context), params.rows)
         lists = find_lists(annotations, params.sources, context)
-        relations = {name: read_relations(name, path) for name, path in lists.items()}
+        relations = read_relations(lists)
         table = find_interactions(annotations, params.interactions, context)
         interactions = () if table is None else read_interactions(table)
         order = order_by_interactions(interactions, wells) if table else order_by_relations(relations, wells)

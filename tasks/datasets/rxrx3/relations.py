@@ -1,17 +1,17 @@
-"""Known relations of genes: lists of pairs, each pair taken once and in no direction."""
+"""Known relations of genes: which lists there are, and what they say of the genes of a task."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from harness.errors import DamagedFileError, UnknownNameError, UsageError
+from harness.errors import UnknownNameError, UsageError
 from harness.types import DataContext
 
 from ...wells import Relations
 from ..github import find_github_file
 from ..mirror import Repository
-from .text_table import read_text_table
+from ..pair_lists import read_pairs
 
 FOLDER = "efaar_benchmarking/benchmark_annotations"
 LICENCES = {
@@ -22,7 +22,6 @@ LICENCES = {
     "StringDB": "CC-BY-4.0",
 }
 """The sources and the licences of their lists, in the order in which scores list them."""
-_COLUMNS = ("entity1", "entity2")
 
 
 def check_sources(sources: Sequence[str]) -> None:
@@ -48,25 +47,13 @@ def find_lists(repository: Repository, sources: Sequence[str], context: DataCont
     return {name: find_github_file(repository, f"{FOLDER}/{name}.txt", context) for name in sources}
 
 
-def read_relations(source: str, path: Path) -> Relations:
-    """Read one list: CSV with the header ``entity1,entity2``; some list both directions, some one.
+def read_relations(lists: Mapping[str, Path]) -> dict[str, Relations]:
+    """Read the list of each source.
 
     Raises:
         DamagedFileError: unreadable, other columns, or an empty name.
     """
-    table = read_text_table(path, _COLUMNS)
-    pairs = list(zip(*(table[name].tolist() for name in _COLUMNS), strict=True))
-    empty = [row for row, pair in enumerate(pairs) if not all(pair)]
-    if empty:
-        raise DamagedFileError(f"{path}:{empty[0] + 2}: {len(empty)} rows lack a gene; truncated? download it again")
-    once = {(a, b) if a < b else (b, a) for a, b in pairs if a != b}
-    return Relations(
-        source=source,
-        pairs=tuple(sorted(once)),
-        licence=LICENCES[source],
-        n_rows=len(pairs),
-        n_self=sum(a == b for a, b in pairs),
-    )
+    return {name: read_pairs(path, name, LICENCES[name]) for name, path in lists.items()}
 
 
 def describe(relations: Mapping[str, Relations], genes: Collection[str]) -> tuple[str, ...]:

@@ -12,16 +12,14 @@ from harness.errors import DamagedFileError, MissingDataError, UsageError
 from harness.hashing import hash_code, hash_value
 from harness.types import Batch
 
+from ..imaging import contrast
 from ..imaging.pictures import Pixels, open_image
 from ..imaging.pool import on_all_cores
-from ..jump.contrast import find_percentiles, scale_grey
 from .image_files import ImageFiles, Place
 from .image_source import Params
 from .samples import ScreenSamples
 
 VIEW = "image"
-_CODE = ("screens.image_dataset", "imaging.pictures", "jump.contrast")
-"""Whose folders shape the pixels."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ class ImageDataset(ScreenSamples):
             "bits": self.bits,
         }
         joined = {"ids": self.ids, "keys": dict(self.keys), "wells": self.well_of.tolist()}
-        code = [hash_code(f"harness.tasks.datasets.{name}") for name in _CODE]
+        code = [hash_code(__name__), hash_code(contrast.__name__)]
         return hash_value({"view": view, **shape, **joined, "code": code})
 
     def read(self, view: str, start: int, stop: int) -> Batch:
@@ -126,7 +124,7 @@ class ImageDataset(ScreenSamples):
     def _grade(self, place: Place, plane: NDArray[np.uint8 | np.uint16]) -> NDArray[np.uint8] | NDArray[np.float32]:
         if self.levels.clip is not None:
             raw = plane.astype(np.uint16, copy=False)
-            return scale_grey(raw, *find_percentiles(raw, self.levels.clip))
+            return contrast.scale_grey(raw, *contrast.find_percentiles(raw, self.levels.clip))
         if plane.dtype == np.uint8:
             return plane.astype(np.uint8, copy=False)
         white = self.levels.scale or 65535

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from harness.errors import DamagedFileError
 from harness.types import DataContext
 
 from ...wells import Relations
+from ..pair_lists import read_pairs
 from .columns import KnownPairs
-from .table import find_path, read_text_table
-
-_SIDES = ("entity1", "entity2")
+from .table import find_path
 
 
 def find_lists(wanted: Sequence[KnownPairs], context: DataContext) -> dict[str, Path]:
@@ -28,10 +26,9 @@ def read_lists(wanted: Sequence[KnownPairs], files: Mapping[str, Path]) -> dict[
     """Read each list; pairs count once and in no direction.
 
     Raises:
-        DamagedFileError: unreadable, or an empty name.
-        UsageError: a file without the two columns.
+        DamagedFileError: unreadable, other columns, or an empty name.
     """
-    return {item.source: _read_pairs(item, files[item.source]) for item in wanted}
+    return {item.source: read_pairs(files[item.source], item.source, item.licence) for item in wanted}
 
 
 def tell_known(relations: Mapping[str, Relations], perturbations: Sequence[str]) -> tuple[str, ...]:
@@ -55,14 +52,3 @@ def tell_known(relations: Mapping[str, Relations], perturbations: Sequence[str])
             f"{name}: {len(inside)} of {len(one.pairs)} known pairs lie among the {len(known)} perturbations{selves}"
         )
     return (*notes, f"{len(known - paired)} of {len(known)} perturbations have no known pair in any source")
-
-
-def _read_pairs(item: KnownPairs, path: Path) -> Relations:
-    table = read_text_table(path, [(side, f"relations: {item.source}") for side in _SIDES])
-    rows = list(zip(*(table.columns[side] for side in _SIDES), strict=True))
-    empty = [row for row, pair in enumerate(rows) if not all(pair)]
-    if empty:
-        raise DamagedFileError(f"{path}:{empty[0] + 2}: {len(empty)} rows lack a name; truncated?")
-    once = {(a, b) if a < b else (b, a) for a, b in rows if a != b}
-    n_self = sum(a == b for a, b in rows)
-    return Relations(item.source, tuple(sorted(once)), item.licence, len(rows), n_self)

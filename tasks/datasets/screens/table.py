@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import DamagedFileError, MissingDataError, UsageError, nearest
 from harness.types import DataContext
+
+from ..text_tables import read_cells, read_headings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,37 +73,13 @@ def read_text_table(path: Path, used: Iterable[tuple[str, str]]) -> Table:
         UsageError: columns that are not there (with the nearest names), or another kind of file.
         DamagedFileError: unreadable, a heading that stands twice, or no rows.
     """
-    import pyarrow as pa
-
     if not path.name.lower().endswith(KINDS):
         raise UsageError(f"{path}: expected one of {', '.join(KINDS)}")
-    try:
-        held = _headings(path)
-        wanted = _check_columns(path, held, used)
-        arrow = _read(path, wanted)
-        columns = {name: _cells(path, name, arrow.column(name)) for name in wanted}
-    except (OSError, pa.ArrowException, EOFError) as error:
-        raise DamagedFileError(f"{path}: cannot be read ({error})") from error
+    wanted = _check_columns(path, read_headings(path), used)
+    arrow = read_cells(path, wanted)
     if not arrow.num_rows:
         raise DamagedFileError(f"{path}: holds no rows")
-    return Table(path, columns, arrow.num_rows)
-
-
-def _headings(path: Path) -> list[str]:
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    if path.suffix.lower() == ".parquet":
-        return list(pyarrow.parquet.read_schema(path).names)
-    reader = pyarrow.csv.open_csv(path, parse_options=_parsing(path))
-    return list(reader.schema.names)
-
-
-def _parsing(path: Path) -> Any:
-    import pyarrow.csv
-
-    tabs = path.name.lower().endswith((".tsv", ".tsv.gz"))
-    return pyarrow.csv.ParseOptions(delimiter="\t" if tabs else ",", newlines_in_values=True)
+    return Table(path, {name: _cells(path, name, arrow.column(name)) for name in wanted}, arrow.num_rows)
 
 
 def _check_columns(path: Path, held: list[str], used: Iterable[tuple[str, str]]) -> list[str]:
@@ -116,23 +93,7 @@ def _check_columns(path: Path, held: list[str], used: Iterable[tuple[str, str]])
                          + f"Columns: {known}")  # fmt: skip
     if wrong:
         raise UsageError("\n".join(f"{path}: {line}" for line in wrong))
-    twice = [name for name, count in Counter(held).items() if count > 1 and name in wanted]
-    if twice:
-        raise DamagedFileError(f"{path}: {len(twice)} headings stand twice: {', '.join(twice[:3])}")
     return list(wanted)
-
-
-def _read(path: Path, columns: list[str]) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    if path.suffix.lower() == ".parquet":
-        return pyarrow.parquet.read_table(path, columns=columns)
-    convert = pyarrow.csv.ConvertOptions(
-        include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
-    )
-    return pyarrow.csv.read_csv(path, parse_options=_parsing(path), convert_options=convert)
 
 
 def _cells(path: Path, name: str, column: pa.ChunkedArray) -> tuple[str, ...]:
