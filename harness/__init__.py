@@ -40,7 +40,7 @@ _HOMES = {
     "Model": "harness.types",
     "TorchModel": "harness.models.torch_model",
     "identify_weights": "harness.models.weights",
-    "load_weights": "harness.models.weights",
+    "load_weights": "harness.models.fitting",
     "read_weights": "harness.models.weights",
 }
 

@@ -29,10 +29,12 @@ class Probe:
     Attributes:
         batch: all samples.
         given: what a task's input block says of them.
+        kind: ``generated`` or ``real``, for messages.
     """
 
     batch: Batch
     given: TaskInput
+    kind: str = "generated"
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -80,7 +82,7 @@ def real(registry: Registry, model: RequestedModel, task: str, options: RunOptio
     blocks = np.linspace(0, max(0, total - _BLOCK), max(1, -(-n // _BLOCK))).astype(int)
     starts = sorted({int(start) for start in blocks}) if total > n else range(0, total, _BLOCK)
     parts = [dataset.read(pairing.view, start, min(total, start + _BLOCK)) for start in starts]
-    return Probe(_join(parts, pairing.view), bound.spec.input)
+    return Probe(_join(parts, pairing.view), bound.spec.input, "real")
 
 
 def _join(parts: list[Batch], view: str) -> Batch:

@@ -10,7 +10,8 @@ import pytest
 import toy
 from small_task import enter
 
-from harness.checking import CheckOptions, centred_cosine, check
+from harness.build_trials import centred_cosine
+from harness.checking import CheckOptions, check
 from harness.cli import main
 from harness.errors import MismatchError
 from harness.modelstring import parse_models
