@@ -221,11 +221,21 @@ def test_a_network_without_memory_is_refused_before_it_is_built(monkeypatch: pyt
 
 
 def test_unknown_memory_refuses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system does not tell, building goes on."""
-    monkeypatch.setattr(memory, "free_memory", lambda device="cpu": None)
+    """Where the system does not tell, building goes on; the same network is refused where it tells of too little."""
     with torch.device("meta"):
         network = nn.Linear(100_000, 100_000)
-    memory.require_memory(network, load_registry().cards["vit-h-14"], "vit-h-14", "cpu")
+    asked: list[str] = []
+
+    def silent(device: str = "cpu") -> None:
+        asked.append(device)
+
+    monkeypatch.setattr(memory, "free_memory", silent)
+    card = load_registry().cards["vit-h-14"]
+    memory.require_memory(network, card, "vit-h-14", "cpu")
+    assert asked == ["cpu"]
+    monkeypatch.setattr(memory, "free_memory", lambda device="cpu": 1)
+    with pytest.raises(UsageError, match="vit-h-14: its 10,000 M parameters"):
+        memory.require_memory(network, card, "vit-h-14", "cpu")
 
 
 def test_free_memory_is_the_kernels_or_the_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
