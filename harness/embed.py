@@ -14,7 +14,6 @@ from harness.errors import DamagedFileError, HarnessError, ModelOutputError, Plu
 from harness.feed import read_ahead
 from harness.halving import PatientModel
 from harness.hashing import hash_value
-from harness.sending import send_ahead
 from harness.store import SHARD, Entry, Store
 from harness.types import Dataset, Embeddings, Model, Progress
 
@@ -126,8 +125,9 @@ def _compute(
     parts: dict[str, list[NDArray[np.float32]]] = {}
     progress.start(job.title, sum(stop - start for start, stop in spans))
     try:
-        reading = read_ahead(job.dataset, job.view, list(spans), job.title, needs_pixels=needs_pixels)
-        for span, batch in send_ahead(model, reading):
+        send = getattr(model, "send", None)
+        reading = read_ahead(job.dataset, job.view, list(spans), job.title, needs_pixels=needs_pixels, send=send)
+        for span, batch in reading:
             number = spans[span]
             for stage, features in patient.run(batch, todo[number]).items():
                 _check_length(dims.setdefault(stage, features.shape[1]), features, batch.ids[0], stage, job)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -18,7 +18,13 @@ Span = tuple[int, int]
 
 
 def read_ahead(
-    dataset: Dataset, view: str, spans: Sequence[Span], title: str, *, needs_pixels: bool
+    dataset: Dataset,
+    view: str,
+    spans: Sequence[Span],
+    title: str,
+    *,
+    needs_pixels: bool,
+    send: Callable[[Batch], None] | None = None,
 ) -> Iterator[tuple[Span, Batch]]:
     """Read and check the next batches in a thread while the model works on this one.
 
@@ -28,12 +34,20 @@ def read_ahead(
         spans: (start, stop) of each batch, in order.
         title: for messages.
         needs_pixels: False for models that need the ids only (precomputed vectors).
+        send: is handed each batch in that thread as soon as it is read, to begin its way to a device.
     """
+
+    def read(span: Span) -> Batch:
+        batch = _read(dataset, view, span, title, needs_pixels)
+        if send is not None:
+            send(batch)
+        return batch
+
     with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
         waiting: deque[tuple[Span, Future[Batch]]] = deque()
         try:
             for span in spans:
-                waiting.append((span, reader.submit(_read, dataset, view, span, title, needs_pixels)))
+                waiting.append((span, reader.submit(read, span)))
                 if len(waiting) > _AHEAD:
                     done, future = waiting.popleft()
                     yield done, future.result()

@@ -35,7 +35,8 @@ class Recipe(Strict):
     drawn weights, with which what tells classes apart is a hundredth of what a rotation changes."""
     spread: bool = False
     """Graph convolutions (``gcn``): before the first epoch, each channel of each layer is scaled to unit variance on
-    training samples and switches on at its own share of the points. Networks without such layers stay as drawn."""
+    training samples and switches on at its own share of the points. In ``egnn``, degrees, squared distances and what
+    each linear map of a layer gives are brought to mean 0 and unit variance. Other networks stay as drawn."""
     fixed_graphs: bool = False
     """The augmentation moves points rigidly, so that neighbours are looked for once and not in every epoch."""
 

@@ -151,3 +151,14 @@ def join(graphs: Sequence[PointGraph], device: str = "cpu") -> PointGraphs:
     )
     receiver, sender = torch.from_numpy(np.ascontiguousarray(edges.T)).to(device)
     return PointGraphs(torch.from_numpy(points).to(device), sizes, receiver, sender)
+
+
+def merge(parts: Sequence[PointGraphs]) -> PointGraphs:
+    """Join what lies on one device already."""
+    starts = np.cumsum([0, *(len(part.points) for part in parts)]).tolist()
+    return PointGraphs(
+        torch.cat([part.points for part in parts]),
+        tuple(size for part in parts for size in part.sizes),
+        torch.cat([part.receiver + start for part, start in zip(parts, starts[:-1], strict=True)]),
+        torch.cat([part.sender + start for part, start in zip(parts, starts[:-1], strict=True)]),
+    )

@@ -44,6 +44,7 @@ class SparseMatrix:
         pointers = torch.cat([ends.new_zeros(1), ends])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+            warnings.filterwarnings("ignore", message="Sparse invariant checks are implicitly disabled")
             return torch.sparse_csr_tensor(
                 pointers.int(), self.columns.int(), self.values, (self.height, self.width), check_invariants=False
             )

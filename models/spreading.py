@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from .classifier import Classifier, Part
+from .egnn import Egnn
 from .gcn import Gcn
-from .point_graphs import PointGraphs
+from .point_graphs import PointGraphs, merge
+from .standardising import standardise
 
 _SHARES = (0.05, 0.95)
 _SMALLEST = 1e-12
@@ -23,17 +25,19 @@ _SMALLEST = 1e-12
 
 
 def spread_thresholds(network: Classifier, parts: Sequence[Part], rng: np.random.Generator) -> None:
-    """Change the graph convolutions of a network in place, the first layer first.
+    """Change the layers of a graph network in place, the first layer first.
 
     Args:
-        network: a classifier; one without graph convolutions stays as it is.
+        network: a classifier; ``egnn`` is only brought to unit variance, a network of another kind stays as it is.
         parts: training samples.
         rng: draws the share of points below the threshold of each channel, uniform in .05 to .95.
     """
     trunk = network.trunk
+    graphs = [part.inputs for part in parts if isinstance(part.inputs, PointGraphs)]
+    if isinstance(trunk, Egnn):
+        standardise(trunk, merge(graphs))
     if not isinstance(trunk, Gcn):
         return
-    graphs = [part.inputs for part in parts if isinstance(part.inputs, PointGraphs)]
     with torch.no_grad():
         states = [trunk.projection(graph.points) for graph in graphs]
         for layer in trunk.convolutions:

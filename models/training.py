@@ -18,6 +18,7 @@ from harness.trainjob import Trained, TrainJob
 
 from .classifier import Classifier
 from .training_epochs import Epochs, Rows
+from .training_reading import open_reader
 from .training_state import History, digest, load_state, read, refuse_other, save_state, write
 
 
@@ -38,8 +39,8 @@ def train(job: TrainJob) -> Trained:
     example = job.dataset.read_rows(job.context.view, rows.train[:1].tolist())
     network = Classifier(job.model, job.context, len(job.dataset.class_names), example)
     if not job.file.exists():
-        with _shared_threads(network) as workers:
-            _run(job, network, Epochs(job, network, rows, workers))
+        with _shared_threads(network) as workers, open_reader(job.dataset, job.context) as reader:
+            _run(job, network, Epochs(job, network, rows, reader, workers))
     return _read_finished(job, network)
 
 

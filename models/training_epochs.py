@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +14,11 @@ from torch import Tensor, optim
 from torch.nn import functional
 
 from harness.errors import ModelOutputError
-from harness.trainjob import TrainingSamples, TrainJob
+from harness.trainjob import TrainJob
 
 from .classifier import Classifier, Part
 from .spreading import spread_thresholds
+from .training_reading import Read, Reader
 from .whitening import fold_whitening, pool
 
 _ORDER_STREAM, _WHITEN_STREAM, _SPREAD_STREAM = 2, 3, 4
@@ -42,16 +43,17 @@ class Step(NamedTuple):
 class Epochs:
     """Trains a classifier, one epoch a call."""
 
-    def __init__(self, job: TrainJob, network: Classifier, rows: Rows, workers: int) -> None:
+    def __init__(self, job: TrainJob, network: Classifier, rows: Rows, reader: Reader, workers: int) -> None:
         """Make the optimiser.
 
         Args:
             job: the training.
             network: what is trained.
             rows: training and validation samples.
+            reader: reads them.
             workers: parts of a batch that run side by side; how many shapes no number.
         """
-        self._job, self._network, self._rows = job, network, rows
+        self._job, self._network, self._rows, self._reader = job, network, rows, reader
         above, below = network.groups()
         self._parameters = above + below
         self._workers = workers
@@ -83,7 +85,7 @@ class Epochs:
         loss, rate = 0.0, 0.0
         self._network.train()
         with ThreadPoolExecutor(self._workers) as pool:
-            for number, parts in enumerate(self._read_ahead(self._job.dataset.at_epoch(epoch), batches)):
+            for number, parts in enumerate(self._read_ahead(batches, epoch)):
                 rate = recipe.rate(epoch * len(batches) + number, len(batches))
                 loss += self._step(parts, rate, pool)
                 if not np.isfinite(loss):
@@ -105,7 +107,7 @@ class Epochs:
         if self._job.recipe.spread:
             rng = np.random.default_rng([self._job.context.seed, _SPREAD_STREAM])
             rows = rng.permutation(self._rows.train)[:_SAMPLES_TO_SPREAD]
-            (parts,) = self._read_ahead(self._job.dataset, [rows])
+            (parts,) = self._read_ahead([rows])
             spread_thresholds(self._network, parts, rng)
         self._whiten()
 
@@ -122,7 +124,7 @@ class Epochs:
                 return pool(self._network, part).cpu()
 
         with ThreadPoolExecutor(self._workers) as workers:
-            parts = self._read_ahead(self._job.dataset, batches)
+            parts = self._read_ahead(batches)
             pooled = torch.cat([one for batch in parts for one in workers.map(run, batch)])
         fold_whitening(self._network, pooled.double(), directions)
 
@@ -154,27 +156,28 @@ class Epochs:
 
         self._network.eval()
         batches = _cut(self._rows.val, self._job.recipe.batch)
-        answers = [
-            answer for parts in self._read_ahead(self._job.dataset, batches) for answer in list(pool.map(run, parts))
-        ]
+        answers = [answer for parts in self._read_ahead(batches) for answer in list(pool.map(run, parts))]
         truth = self._job.dataset.labels[self._rows.val]
         predicted = np.concatenate([labels for _, labels in answers])
         loss = sum(loss for loss, _ in answers) / len(truth)
         return {"val_loss": loss, "val_f1_macro": float(f1_score(truth, predicted, average="macro", zero_division=0))}
 
-    def _read_ahead(self, dataset: TrainingSamples, batches: Sequence[NDArray[np.int64]]) -> Iterator[list[Part]]:
-        """Read the next batch while the present one is worked on."""
+    def _read_ahead(self, batches: Sequence[NDArray[np.int64]], epoch: int | None = None) -> Iterator[list[Part]]:
+        """Make the next batch ready while the present one is worked on."""
+        labels, fixed = self._job.dataset.labels, self._job.recipe.fixed_graphs
 
-        def read(rows: NDArray[np.int64]) -> list[Part]:
-            batch = dataset.read_rows(self._job.context.view, rows.tolist())
-            return self._network.split(batch, dataset.labels[rows], fixed_graphs=self._job.recipe.fixed_graphs)
+        def prepare(rows: NDArray[np.int64], read: Read) -> list[Part]:
+            return self._network.split(read(), labels[rows], fixed_graphs=fixed)
 
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(read, batches[0])
-            for following in batches[1:]:
-                present, coming = coming.result(), reader.submit(read, following)
-                yield present
-            yield coming.result()
+        reads = self._reader.reads(batches, epoch)
+        with ThreadPoolExecutor(1) as preparing:
+            coming: Future[list[Part]] | None = None
+            for rows, read in zip(batches, reads, strict=True):
+                present, coming = coming, preparing.submit(prepare, rows, read)
+                if present is not None:
+                    yield present.result()
+            if coming is not None:
+                yield coming.result()
 
 
 def _soap(groups: list[dict[str, Any]], rate: float, decay: float) -> optim.Optimizer:

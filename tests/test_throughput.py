@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from torch import nn
 
 from harness.cards import ModelCard
 from harness.errors import ModelOutputError, PluginError, UsageError
+from harness.feed import read_ahead
 from harness.halving import PatientModel
 from harness.modelstring import parse_models
 from harness.options import RunOptions
@@ -29,10 +32,10 @@ CARDS = load_registry().cards
 SILENT = Silent()
 
 
-def batch(n: int = 32) -> Batch:
+def batch(n: int = 32, ids: Sequence[str] = ()) -> Batch:
     """Return small random images."""
     images = np.random.default_rng(0).integers(0, 256, (n, 3, 8, 8), dtype=np.uint8)
-    return Batch(tuple(f"sample/{row}" for row in range(n)), "image", images=images)
+    return Batch(tuple(ids or (f"sample/{row}" for row in range(n))), "image", images=images)
 
 
 class Bounded:
@@ -200,16 +203,17 @@ class Watching:
         return {"last": np.ones((len(given), 1), dtype=np.float32)}
 
 
-def test_batches_are_announced_one_ahead() -> None:
-    """Send is called with the next batch before this one is embedded; the first and only batch is not sent."""
-    from harness.sending import send_ahead
-
+def test_batches_are_sent_as_soon_as_they_are_read() -> None:
+    """Every batch is sent once, in order, before it is embedded, and the next ones before this one is done."""
     model = Watching()
-    parts = [((start, start + 1), Batch((str(start),), "image")) for start in range(3)]
-    for _, part in send_ahead(model, iter(parts)):
+    ids = [str(number) for number in range(6)]
+    source = SimpleNamespace(ids=ids, read=lambda view, start, stop: batch(stop - start, ids[start:stop]))
+    spans = [(number, number + 1) for number in range(6)]
+    for _, part in read_ahead(source, "image", spans, "toy", needs_pixels=True, send=model.send):
         model.embed(part, ("last",))
-    assert model.events == [("send", "1"), ("embed", "0"), ("send", "2"), ("embed", "1"), ("embed", "2")]
-    assert [span for span, _ in send_ahead(object(), iter(parts))] == [span for span, _ in parts]
+    sent = [name for kind, name in model.events if kind == "send"]
+    assert sent == ids
+    assert all(model.events.index(("send", name)) < model.events.index(("embed", name)) for name in ids)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from harness.models import training_reading
 from harness.models.classifier import Classifier
 from harness.models.graph_networks import build_egnn, build_gcn
-from harness.models.point_graphs import connect, join
+from harness.models.point_graphs import connect, join, merge
 from harness.models.random_draw import drawn_from
 from harness.models.spreading import spread_thresholds
 from harness.models.timm_backbone import build as build_timm
@@ -226,14 +228,43 @@ def test_spread_channels_have_unit_variance_and_switch_on_at_different_shares_of
             states = [torch.relu(state) for state in states]
 
 
-def test_a_network_without_graph_convolutions_stays_as_drawn(tmp_path: Path) -> None:
-    """One recipe serves gcn and egnn: spreading changes nothing where there is nothing to spread."""
-    digests = {
-        spread: train(job(tmp_path / str(spread) / "a", "egnn", spread=spread)).digest for spread in (True, False)
+def test_degrees_and_distances_weigh_alike_in_egnn() -> None:
+    """Every linear map of a layer gives mean 0 and unit variance; a rotation still changes nothing."""
+    asked = job(Path("unused"), "egnn")
+    network = Classifier(asked.model, asked.context, 2, asked.dataset.read_rows("points", [0]))
+    rows = np.flatnonzero(asked.dataset.split == "train")
+    parts = network.split(
+        asked.dataset.read_rows("points", rows.tolist()), asked.dataset.labels[rows], fixed_graphs=True
+    )
+    seen: dict[str, torch.Tensor] = {}
+    layers = {
+        f"{number}.{name}": part
+        for number, layer in enumerate(network.trunk.layers)
+        for name, part in (("message", layer.message), ("first", layer.change[0]), ("last", layer.change[2]))
     }
-    assert digests[True] == digests[False]
-    digests = {spread: train(job(tmp_path / f"g{spread}" / "a", spread=spread)).digest for spread in (True, False)}
-    assert digests[True] != digests[False]
+    spread_thresholds(network, parts, np.random.default_rng(0))
+    whole = merge([part.inputs for part in parts])
+    for name, part in {"profile": network.trunk.projection, **layers}.items():
+        part.register_forward_hook(lambda _module, _given, values, name=name: seen.update({name: values.double()}))
+    with torch.no_grad():
+        before = network.trunk(whole)
+    for name, values in seen.items():
+        if name != "profile":
+            assert float(values.mean(dim=0).abs().max()) < 1e-3, name
+            torch.testing.assert_close(values.std(dim=0, correction=0), torch.ones(128).double(), rtol=0, atol=1e-3)
+    pair = network.trunk.layers[0].pair.weight.detach().abs()
+    squared = (whole.points[whole.receiver] - whole.points[whole.sender]).square().sum(dim=1)
+    feature = (pair[:, :128] * seen["profile"].std(dim=0).float()).mean()
+    assert 0.5 < float(pair[:, -1].mean() * squared.std() / feature) < 3
+    turned = replace(whole, points=whole.points @ torch.tensor([[0.6, 0.8], [-0.8, 0.6]]))
+    with torch.no_grad():
+        torch.testing.assert_close(network.trunk(turned), before, rtol=1e-3, atol=1e-4)
+
+
+def test_picture_networks_stay_as_drawn(tmp_path: Path) -> None:
+    """There is nothing to spread."""
+    digests = {train(job(tmp_path / str(on) / "a", "resnet18", epochs=1, spread=on)).digest for on in (True, False)}
+    assert len(digests) == 1
 
 
 def test_only_graph_networks_can_be_whitened(tmp_path: Path) -> None:
@@ -490,3 +521,27 @@ def test_ctrl_c_keeps_finished_epochs(tmp_path: Path, monkeypatch: pytest.Monkey
     _, facts = read(tmp_path / "a.safetensors")
     assert facts["epochs"][: len(done)] == done  # seconds included: these epochs were not trained again
     assert len(facts["epochs"]) == 12
+
+
+@pytest.mark.parametrize("name", ["gcn", "resnet18"])
+def test_processes_read_what_a_thread_reads(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights are the same to the last bit, also where augmentation draws anew in every epoch."""
+    plain = train(job(tmp_path / "thread.safetensors", name, epochs=2))
+    monkeypatch.setattr(training_reading, "count_processes", lambda device: 2)
+    parallel = train(job(tmp_path / "processes.safetensors", name, epochs=2))
+    assert parallel.digest == plain.digest
+    assert without_seconds(parallel) == without_seconds(plain)
+
+
+def test_a_dataset_that_cannot_be_sent_is_read_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some hold open files; and a CPU keeps its cores for the training."""
+    monkeypatch.setattr(training_reading, "count_processes", lambda device: 2)
+    held, context = dataset(), job(Path("unused")).context
+    object.__setattr__(held, "handle", lambda: None)  # cannot be pickled
+    before = multiprocessing.active_children()
+    with training_reading.open_reader(held, context) as reader:
+        (read,) = reader.reads([np.array([3, 1])], epoch=4)
+        assert read().ids == (held.ids[3], held.ids[1])
+        assert multiprocessing.active_children() == before
+    monkeypatch.undo()
+    assert training_reading.count_processes("cpu") == 0
