@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.linalg.blas  # noqa: F401 - must be loaded before its threads are limited
 from harness.tasks.metrics.alignment import align
 from harness.tasks.metrics.cosine_map import map_cosines
 from harness.tasks.metrics.known_pairs import KnownPairs, code_pairs

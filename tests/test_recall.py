@@ -9,6 +9,7 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 import pytest
+from harness.tasks.metrics import cosine_map, recall
 from harness.tasks.metrics.chance import expected_average_precision
 from harness.tasks.metrics.cosine_map import map_cosines, pool_rows
 from harness.tasks.metrics.known_pairs import Pairs, code_pairs
@@ -211,3 +212,26 @@ def test_chance_of_long_lists_and_bad_counts() -> None:
     for positives, count in ((2, 1), (-1, 3), (1.5, 3)):
         with pytest.raises(ValueError, match="whole numbers"):
             expected_average_precision(positives, count)
+
+
+@pytest.mark.parametrize("block", [1, 7, 30, 99])
+def test_blocks_of_a_map_do_not_change_it(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The triangle holds the upper half of all cosines row by row, whatever the block; a zero vector has cosine 0."""
+    rng = np.random.default_rng(3)
+    profiles = rng.standard_normal((30, 5))
+    profiles[4] = 0.0
+    monkeypatch.setattr(cosine_map, "_BLOCK", block)
+    found = cosine_map.map_cosines(profiles)
+    unit = profiles / np.maximum(np.linalg.norm(profiles, axis=1, keepdims=True), 1e-30)
+    np.testing.assert_allclose(found.triangle, (unit @ unit.T)[np.triu_indices(30, 1)], rtol=0, atol=1e-15)
+    assert np.flatnonzero(found.zero).tolist() == [4]
+    assert cosine_map.map_cosines(np.zeros((3, 0))).triangle.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_every_rank_that_is_asked_for_is_found() -> None:
+    """As a sort gives them, with many equal values, whichever ranks are asked for together."""
+    rng = np.random.default_rng(4)
+    values = rng.integers(0, 40, 300).astype(float)
+    ordered = np.sort(values)
+    for ranks in ({0}, {299}, {0, 299}, {14, 29, 269, 284}, set(range(300)), set(rng.integers(0, 300, 25).tolist())):
+        assert recall._select(values, ranks) == {rank: ordered[rank] for rank in ranks}

@@ -106,8 +106,21 @@ def map_cosines(profiles: Array) -> CosineMap:
     triangle = np.empty(n * (n - 1) // 2)
     filled = 0
     for start in range(0, n, _BLOCK):
-        block = unit[start : start + _BLOCK] @ unit[start:].T
-        for row, cosines in enumerate(block):
-            triangle[filled : filled + len(cosines) - row - 1] = cosines[row + 1 :]
-            filled += len(cosines) - row - 1
+        block, further = unit[start : start + _BLOCK], unit[start + _BLOCK :]
+        own = _products(block)
+        rows = [own[row, row + 1 :] for row in range(len(block))]
+        if len(further):
+            rows = [part for pair in zip(rows, block @ further.T, strict=True) for part in pair]
+        size = sum(map(len, rows))
+        np.concatenate(rows, out=triangle[filled : filled + size])
+        filled += size
     return CosineMap(triangle, zero)
+
+
+def _products(rows: Array) -> Array:
+    """Return (n, n) products of all pairs of n rows; below the diagonal stands nothing of use."""
+    from scipy.linalg.blas import dsyrk
+
+    if not rows.size:
+        return np.zeros((len(rows), len(rows)))
+    return np.asarray(dsyrk(1.0, rows.T, trans=1, lower=1)).T

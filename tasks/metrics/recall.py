@@ -101,12 +101,21 @@ def find_query_hits(square: Array, pairs: Pairs) -> tuple[Hits, Hits]:
 
 
 def _select(values: Array, ranks: Iterable[int]) -> dict[int, float]:
-    """Return the values of some ranks (0 = smallest); one rank at a time, for which NumPy has vector code."""
-    parted, end = values.copy(), len(values)
-    found: dict[int, float] = {}
-    for rank in sorted(ranks, reverse=True):
-        parted[:end].partition(rank)
-        found[rank], end = float(parted[rank]), rank
+    """Return the values of some ranks (0 = smallest).
+
+    One rank at a time, for which NumPy has vector code: the middle one splits the values, and what lies to its left
+    and right is searched for the others.
+    """
+    parted, found = values.copy(), dict[int, float]()
+    left: list[tuple[list[int], int, int]] = [(sorted(ranks), 0, len(values))]
+    while left:
+        wanted, start, stop = left.pop()
+        if wanted:
+            middle = len(wanted) // 2
+            rank = wanted[middle]
+            parted[start:stop].partition(rank - start)
+            found[rank] = float(parted[rank])
+            left += [(wanted[:middle], start, rank), (wanted[middle + 1 :], rank + 1, stop)]
     return found
 
 
