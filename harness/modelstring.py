@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -85,15 +87,36 @@ def file_name(model: str) -> str:
 
 
 def shorten(model: str) -> str:
-    """Return a model string as a table shows it: without folders, or the name that its option ``name`` gives.
+    """Return a model string as a table shows it: paths without folders, or the name that the option ``name`` gives.
 
     Example:
         >>> shorten("embeddings:far/away/x.parquet,id=well"), shorten("embeddings:x.parquet,name=mae-g-8")
         ('embeddings:x.parquet,id=well', 'mae-g-8')
+        >>> shorten("gcn,weights=runs/1/gcn.safetensors")
+        'gcn,weights=gcn.safetensors'
     """
-    scheme, _, rest = model.partition(":")
-    if scheme not in ("embeddings", "file"):
-        return model
-    path, *options = rest.split(",")
-    named = next((option.removeprefix("name=") for option in options if option.startswith("name=")), None)
-    return named or ",".join([f"{scheme}:{path.rsplit('/', 1)[-1]}", *options])
+    base, *options = model.split(",")
+    scheme, _, path = base.partition(":")
+    if scheme in ("embeddings", "file"):
+        named = next((option.removeprefix("name=") for option in options if option.startswith("name=")), None)
+        if named:
+            return named
+        base = f"{scheme}:{path.rsplit('/', 1)[-1]}"
+    return ",".join([base, *map(_shorten_option, options)])
+
+
+def short_names(models: Iterable[str]) -> dict[str, str]:
+    """Shorten the model strings of one table; those that would look the same keep their folders.
+
+    Example:
+        >>> short_names(["gcn,weights=a/x.pt", "gcn,weights=b/x.pt", "egnn,weights=b/x.pt"])["egnn,weights=b/x.pt"]
+        'egnn,weights=x.pt'
+    """
+    names = {model: shorten(model) for model in models}
+    seen = Counter(names.values())
+    return {model: name if seen[name] == 1 else model for model, name in names.items()}
+
+
+def _shorten_option(option: str) -> str:
+    key, _, value = option.partition("=")
+    return f"weights={value.rsplit('/', 1)[-1]}" if key == "weights" else option

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from harness.board import Cell, Column, Leaderboard, Row
+from harness.modelstring import short_names
 
 from .footnotes import Footnotes
 from .text_table import TextTable, say_lacking, stands_for_row
@@ -15,7 +16,12 @@ def make_overview(board: Leaderboard) -> TextTable:
     """Models against columns: last-stage scores, ordered by the mean gain over the untrained twin."""
     notes = Footnotes()
     several = len({cell.view for row in board.rows for cell in row.cells}) > 1
-    rows = [line for row in sorted(board.rows, key=_standing) for line in _overview_lines(row, board, notes, several)]
+    models = short_names(row.model for row in board.rows)
+    rows = [
+        line
+        for row in sorted(board.rows, key=_standing)
+        for line in _overview_lines(row, models[row.model], board, notes, several)
+    ]
     header = (
         "model",
         *(["view"] if several else []),
@@ -28,7 +34,9 @@ def make_overview(board: Leaderboard) -> TextTable:
     return TextTable(title, header, tuple(rows), notes.notes, frozenset({0, 1} if several else {0}), 3 + several)
 
 
-def _overview_lines(row: Row, board: Leaderboard, notes: Footnotes, several: bool) -> Iterator[tuple[str, ...]]:
+def _overview_lines(
+    row: Row, model: str, board: Leaderboard, notes: Footnotes, several: bool
+) -> Iterator[tuple[str, ...]]:
     lines: defaultdict[tuple[str, ...], dict[str, Cell]] = defaultdict(dict)
     for cell in row.cells:
         if stands_for_row(cell, row):
@@ -36,7 +44,7 @@ def _overview_lines(row: Row, board: Leaderboard, notes: Footnotes, several: boo
             lines[cell.view, *source][cell.task] = cell
     for index, ((view, *_), cells) in enumerate(sorted(lines.items(), key=lambda item: item[0])):
         gain = "" if row.mean_gain is None or index else f"{row.mean_gain:+.3f}"
-        head = [row.model, *([view] if several else []), gain, f"{row.coverage:.0%}" if gain else ""]
+        head = [model, *([view] if several else []), gain, f"{row.coverage:.0%}" if gain else ""]
         scores = []
         for at, column in enumerate(board.tasks):
             notes.column = len(head) + at

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.board import Cell, Column, Delta, Leaderboard, Row
-from harness.modelstring import shorten
+from harness.modelstring import short_names
 
 from .footnotes import Footnotes
 from .opponents import BEST_SHORTCUT, UNTRAINED
@@ -30,12 +30,15 @@ def make_tables(board: Leaderboard) -> list[TextTable]:
 class _Line:
     """One row of a column's table."""
 
+    model: str
     row: Row
     cell: Cell
 
 
 def _column_table(board: Leaderboard, column: Column) -> TextTable:
-    lines = [_Line(row, cell) for row in board.rows for cell in row.cells if cell.task == column.name]
+    rows = [row for row in board.rows if any(cell.task == column.name for cell in row.cells)]
+    models = short_names(row.model for row in rows)
+    lines = [_Line(models[row.model], row, cell) for row in rows for cell in row.cells if cell.task == column.name]
     lines.sort(key=lambda line: _order(line, column))
     views = sorted({line.cell.view for line in lines})
     names = list(dict.fromkeys(delta.vs for line in lines for delta in line.cell.deltas))
@@ -43,10 +46,10 @@ def _column_table(board: Leaderboard, column: Column) -> TextTable:
     head = ["#", "model", "score", *(["view"] if len(views) > 1 else [])]
     header = (*head, *(f"Δ {vs}" if field == "abs" else field for vs, field in shown))
     notes = Footnotes()
-    rows = tuple(_cells(line, column, shown, notes, with_view=len(views) > 1) for line in lines)
+    table = tuple(_cells(line, column, shown, notes, with_view=len(views) > 1) for line in lines)
     notes.close(column, [line.cell for line in lines], header)
     return TextTable(
-        _title(column, views), header, rows, notes.notes, frozenset({1, 2, 3} & {*range(len(head))}), len(head)
+        _title(column, views), header, table, notes.notes, frozenset({1, 2, 3} & {*range(len(head))}), len(head)
     )
 
 
@@ -62,8 +65,7 @@ def _cells(
 ) -> tuple[str, ...]:
     row, cell = line.row, line.cell
     notes.column = 0
-    model = shorten(row.model)
-    name = model if stands_for_row(cell, row) else f"{model}@{cell.stage}"
+    name = line.model if stands_for_row(cell, row) else f"{line.model}@{cell.stage}"
     name += " " + notes.exposure(cell) + notes.source(cell)
     head = [
         "" if cell.rank is None else str(cell.rank),

@@ -9,7 +9,7 @@ import click
 from harness.board import Cell, Delta, Leaderboard
 from harness.cli.display import plain_table, show, table_width
 from harness.errors import DamagedFileError
-from harness.modelstring import shorten
+from harness.modelstring import short_names
 from harness.plugins import Registry
 from harness.results import Result, load_result
 from harness.runner import RunReport
@@ -76,7 +76,8 @@ def _print_task(registry: Registry, results: Sequence[Result], report: RunReport
     first = fresh[0].task
     baselines = list(dict.fromkeys(name for result in fresh for name in result.task.baselines))
     title = f"{first.name}: {first.primary}" + ("" if first.higher_is_better else " (lower is better)")
-    rows = [_row(board, result, baselines) for result in fresh]
+    names = short_names(result.model_string for result in fresh)
+    rows = [_row(board, result, names[result.model_string], baselines) for result in fresh]
     shown = ("model", "view", "score")
     known = [[header, *(row[index] for row in rows)] for index, header in enumerate(shown)]
     for columns in _columns_that_fit(known, baselines):
@@ -89,9 +90,9 @@ def _print_task(registry: Registry, results: Sequence[Result], report: RunReport
     _print_notes(fresh, report)
 
 
-def _row(board: Leaderboard | None, result: Result, baselines: Sequence[str]) -> list[str]:
+def _row(board: Leaderboard | None, result: Result, model: str, baselines: Sequence[str]) -> list[str]:
     """Return model, view, score with its spread, and one delta a baseline."""
-    name = shorten(result.model_string) + ("" if result.is_last_stage else f"@{result.stage}")
+    name = model + ("" if result.is_last_stage else f"@{result.stage}")
     cell = _cell(board, result)
     if cell is None:  # a partial result: never merged, so no deltas
         value = result.headline.value
