@@ -1,4 +1,4 @@
-"""A small network of every family, and every kind of baseline, on real patches: all stages and views, one result each."""
+"""A small network of every family, and every kind of baseline, on real patches: all stages, one result each."""
 
 from __future__ import annotations
 
