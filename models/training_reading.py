@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,6 +25,7 @@ from harness.types import Batch, BuildContext
 Read = Callable[[], Batch]
 _Packed = tuple[Batch, tuple[int, ...] | None]
 """A batch on its way; with the shape of its images where all channels are one, of which only that one travels."""
+_log = logging.getLogger(__name__)
 _MOST = 16
 _LEFT = 2
 """Cores that are left to the process that trains."""
@@ -67,7 +70,7 @@ def open_reader(dataset: TrainingSamples, context: BuildContext) -> Iterator[Rea
     """Open the reader that fits the view and the device of a network.
 
     A CPU that trains has no time to spare: one thread reads beside it. A GPU waits for its samples: as many processes
-    read as there are cores but two, at most 16, where the dataset can be sent to them.
+    read as there are cores but two, at most 16, where the dataset can be sent to them and processes can be started.
     """
     processes = count_processes(context.device)
     if processes < 2 or not _can_travel(dataset):
@@ -75,7 +78,8 @@ def open_reader(dataset: TrainingSamples, context: BuildContext) -> Iterator[Rea
         return
     with ProcessPoolExecutor(processes, get_context("spawn"), _hold, (dataset,)) as pool:
         try:
-            yield Reader(dataset, context.view, pool, processes)
+            started = _starts(pool)
+            yield Reader(dataset, context.view, pool if started else None, processes if started else 0)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -119,6 +123,18 @@ def _unpack(coming: Future[_Packed]) -> Batch:
         return batch
     images: NDArray[Any] = np.broadcast_to(batch.images, shape)
     return replace(batch, images=images)
+
+
+def _starts(pool: ProcessPoolExecutor) -> bool:
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        _log.warning(
+            "no process that reads samples could be started, so one thread reads and training is slower; a script "
+            'that calls harness must begin its work under `if __name__ == "__main__":`'
+        )
+        return False
+    return True
 
 
 def _can_travel(dataset: TrainingSamples) -> bool:

@@ -545,3 +545,25 @@ def test_a_dataset_that_cannot_be_sent_is_read_in_a_thread(monkeypatch: pytest.M
         assert multiprocessing.active_children() == before
     monkeypatch.undo()
     assert training_reading.count_processes("cpu") == 0
+
+
+def test_a_script_without_a_guard_trains_with_one_thread(tmp_path: Path) -> None:
+    """Processes run the script again and fail there; the training goes on, with a warning that says what to do."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numpy as np, multiprocessing, sys\n"
+        "from harness.models import training_reading\n"
+        "from harness.tasks.datasets.synthetic_params import Params, PerClass\n"
+        "from harness.tasks.datasets.synthetic_samples import SyntheticDataset\n"
+        "from types import SimpleNamespace\n"
+        "training_reading.count_processes = lambda device: 2\n"
+        "data = SyntheticDataset(Params(), PerClass(train=2, val=1, test=1))\n"
+        "context = SimpleNamespace(device='cuda', view='points')\n"
+        "with training_reading.open_reader(data, context) as reader:\n"
+        "    (read,) = reader.reads([np.array([2])], None)\n"
+        "    print(read().ids[0])\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "train/01/0000"
+    assert "under `if __name__" in done.stderr
