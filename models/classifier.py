@@ -113,6 +113,15 @@ class Classifier(nn.Module):
             for start in range(0, len(graphs), step)
         ]
 
+    def remembers(self, sample: str) -> bool:
+        """Tell whether the edges of a sample are known."""
+        return sample in self._edges
+
+    def remember(self, batch: Batch) -> None:
+        """Look for the edges of samples and keep them for :meth:`split`; pictures have none."""
+        for sample, points in zip(batch.ids, batch.points or (), strict=False):
+            self._connect(sample, points)
+
     def forward(self, inputs: PointGraphs | Batch) -> Tensor:
         """Return (n, classes) float32 scores."""
         if isinstance(inputs, Batch):

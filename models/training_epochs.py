@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, optim
+from torch import Tensor
 from torch.nn import functional
 
 from harness.errors import ModelOutputError
 from harness.trainjob import TrainJob
 
 from .classifier import Classifier, Part
+from .optimisers import make_optimiser
 from .spreading import spread_thresholds
 from .training_reading import Read, Reader
 from .whitening import fold_whitening, pool
@@ -57,14 +58,7 @@ class Epochs:
         above, below = network.groups()
         self._parameters = above + below
         self._workers = workers
-        recipe = job.recipe
-        groups: list[dict[str, Any]] = [{"params": above}, {"params": below}]
-        kinds: dict[str, Callable[[], optim.Optimizer]] = {
-            "adamw": lambda: optim.AdamW(groups, recipe.learning_rate, weight_decay=recipe.weight_decay),
-            "sgd": lambda: optim.SGD(groups, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay),
-            "soap": lambda: _soap(groups, recipe.learning_rate, recipe.weight_decay),
-        }
-        self.optimiser = kinds[recipe.optimiser]()
+        self.optimiser = make_optimiser(job.recipe, above, below)
 
     def train_one(self, epoch: int) -> dict[str, float]:
         """Train one epoch and look at the validation split.
@@ -167,6 +161,8 @@ class Epochs:
         labels, fixed = self._job.dataset.labels, self._job.recipe.fixed_graphs
 
         def prepare(rows: NDArray[np.int64], read: Read) -> list[Part]:
+            if fixed and epoch is not None:
+                self._look_for_neighbours(rows)
             return self._network.split(read(), labels[rows], fixed_graphs=fixed)
 
         reads = self._reader.reads(batches, epoch)
@@ -179,12 +175,12 @@ class Epochs:
             if coming is not None:
                 yield coming.result()
 
-
-def _soap(groups: list[dict[str, Any]], rate: float, decay: float) -> optim.Optimizer:
-    from pytorch_optimizer import SOAP
-
-    made: optim.Optimizer = SOAP(groups, rate, weight_decay=decay)
-    return made
+    def _look_for_neighbours(self, rows: NDArray[np.int64]) -> None:
+        """Fix graphs as they are before any epoch moves the points: a training taken up late must find the same."""
+        dataset = self._job.dataset
+        unknown = [row for row in rows.tolist() if not self._network.remembers(dataset.ids[row])]
+        if unknown:
+            self._network.remember(dataset.read_rows(self._job.context.view, unknown))
 
 
 def _cut(rows: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

@@ -567,3 +567,32 @@ def test_a_script_without_a_guard_trains_with_one_thread(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "train/01/0000"
     assert "under `if __name__" in done.stderr
+
+
+class Scrambled(SyntheticDataset):
+    """In every epoch but the first, the points of a sample lie elsewhere."""
+
+    def read_rows(self, view, rows):
+        """Exchange x and y of every second point."""
+        batch = super().read_rows(view, rows)
+        if not self.epoch:
+            return batch
+        moved = []
+        for points in batch.points:
+            other = points.copy()
+            other[::2] = other[::2, ::-1]
+            moved.append(other)
+        return replace(batch, points=tuple(moved))
+
+
+def test_a_training_taken_up_late_has_the_graphs_of_the_first_epoch(tmp_path: Path) -> None:
+    """Fixed graphs are those of the samples before any augmentation, wherever a training goes on."""
+    params = Params.model_validate(SMALL)
+    samples = Scrambled(params, PerClass(train=5, val=3, test=3))
+    whole = train(job(tmp_path / "whole.safetensors", samples=samples))
+    stopped = replace(job(tmp_path / "stopped.safetensors", samples=samples), progress=StopAfter(2))
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped)
+    again = train(job(tmp_path / "stopped.safetensors", samples=samples))
+    assert again.digest == whole.digest
+    assert without_seconds(again) == without_seconds(whole)
