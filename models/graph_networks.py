@@ -117,6 +117,6 @@ def _need_weights(context: BuildContext) -> None:
     if context.card.weights is None and "weights" not in context.options:
         name = model_string(context.card)
         raise MissingDataError(
-            f"{name}: trained weights needed. Train them with the task synthetic-gnn and pass {name},weights=FILE, or "
-            f"use untrained:{name}."
+            f"{name}: trained weights needed. `harness train {name} --task synthetic-gnn` makes them; then ask for "
+            f"{name}-synthetic, or for {name},weights=FILE. untrained:{name} runs at once, without weights."
         )

@@ -182,3 +182,11 @@ def test_real_tissue_from_the_command_line(capsys: pytest.CaptureFixture[str]) -
     shown = capsys.readouterr().out
     assert "hest-her2st: pcc" in shown
     assert "± 0.0" in shown
+
+
+def test_a_trial_on_some_samples_says_so(tmp_path, monkeypatch, capsys) -> None:
+    """The table has a score like any other; the line below it tells that it is a trial."""
+    monkeypatch.chdir(tmp_path)
+    base = ["eval", "--model", "pixel-mean", "--tasks", "synthetic-mini@graph_image", "--baselines", "none"]
+    main([*base, "--limit", "120", "--store", str(tmp_path / "store")])
+    assert "partial: --limit took a part of the samples" in capsys.readouterr().out

@@ -208,6 +208,16 @@ def test_partial_results_say_so_and_do_not_replace_whole_ones(world) -> None:
     assert result.status == "partial"
 
 
+def test_a_whole_result_takes_the_place_of_a_trial(world) -> None:
+    """What --limit made keeps nobody from running the task."""
+    (trial,) = world("toy-sum", limit=100).results
+    report = world("toy-sum")
+    assert not report.failures
+    assert [result.status for result in report.results] == ["ok"]
+    assert trial.status == "partial"
+    assert load_result(report.paths[0]).status == "ok"
+
+
 @pytest.mark.parametrize(
     ("fault", "error", "words"),
     [

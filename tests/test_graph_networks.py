@@ -454,8 +454,8 @@ def test_without_weights_there_is_only_the_twin(
 ) -> None:
     """The model by its name alone says how to train it, and exits 5; so does its builder."""
     message = (
-        f"{name}: trained weights needed. Train them with the task synthetic-gnn and pass {name},weights=FILE, "
-        f"or use untrained:{name}."
+        f"{name}: trained weights needed. `harness train {name} --task synthetic-gnn` makes them; then ask for "
+        f"{name}-synthetic, or for {name},weights=FILE. untrained:{name} runs at once, without weights."
     )
     enter(tmp_path, monkeypatch)
     with pytest.raises(SystemExit) as stop:

@@ -462,6 +462,10 @@ def test_the_command_trains_and_the_card_finds_what_it_wrote(
     assert facts["identity"]["task"] == "tiny-training"
     assert facts["identity"]["seed"] == 3
     assert facts["provenance"]["versions.torch"] == torch.__version__.partition("+")[0] or facts["provenance"]
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "gcn", "--task", "tiny-training.yaml", "--output", "kept/g.txt"])
+    assert stop.value.code == 2
+    assert "ends in .safetensors" in capsys.readouterr().err
     with pytest.raises(MissingDataError, match=r"gcn-synthetic: trained weights needed\..*harness train gcn"):
         harness.evaluate("gcn-synthetic", "tiny.yaml", baselines="none")
     place = tmp_path / "cache" / "trained" / "synthetic-gnn" / "gcn-seed-0.safetensors"

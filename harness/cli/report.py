@@ -120,10 +120,10 @@ def _columns_that_fit(known: Sequence[Sequence[str]], baselines: Sequence[str]) 
 def _print_notes(fresh: Sequence[Result], report: RunReport) -> None:
     task = fresh[0].task
     chance = f"chance {task.chance:.3g}; " if isinstance(task.chance, float) else ""
-    undefined = sum(result.headline.n_undefined for result in fresh)
     click.echo(f"{chance}sd over folds (ddof 0) unless marked; no interval yet: small differences may be noise.")
-    if undefined:
-        click.echo(f"{undefined} undefined units were left out of the means; the files say which.")
+    if any(result.status == "partial" for result in fresh):
+        click.echo("partial: --limit took a part of the samples; such results are trials and are never merged.")
+    _print_undefined(fresh)
     for result in fresh:
         if result.diagnostics.get("collapsed") and result.model.family != "hand-crafted":  # a count has no direction
             click.echo(f"note: {result.model_string}: its embeddings are nearly constant (collapsed).")
@@ -133,6 +133,19 @@ def _print_notes(fresh: Sequence[Result], report: RunReport) -> None:
     mine = {id(result) for result in fresh}
     for path in dict.fromkeys(path for result, path in pairs if id(result) in mine and path is not None):
         click.echo(f"  {path}")
+
+
+def _print_undefined(fresh: Sequence[Result]) -> None:
+    """Say how many units have no score, apart for results whose score they take away."""
+    lacking = [result for result in fresh if result.headline.n_undefined]
+    left_out, decisive = (
+        sum(result.headline.n_undefined for result in lacking if (result.headline.value is None) == undefined)
+        for undefined in (False, True)
+    )
+    if left_out:
+        click.echo(f"{left_out} undefined units were left out of the means; the files say which.")
+    if decisive:
+        click.echo(f"{decisive} undefined units make a score undefined; the files say which.")
 
 
 def _merge(registry: Registry, results: Sequence[Result]) -> Leaderboard | None:

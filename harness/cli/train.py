@@ -37,11 +37,14 @@ def train_command(
     where it stopped when the same command is run again, epoch by epoch.
     """
     from harness.cli.display import Bars
+    from harness.errors import UsageError
     from harness.modelstring import parse_models
     from harness.options import RunOptions
     from harness.plugins import load_registry
     from harness.runner import train
 
+    if output is not None and output.suffix != ".safetensors":
+        raise UsageError(f"--output {output}: expected a file name that ends in .safetensors")
     chosen = RunOptions(
         data_dirs=tuple(data_dirs), changes=dict(changes), output=None, seeds=(seed,),
         **options,  # type: ignore[arg-type]
