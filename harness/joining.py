@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 
@@ -17,3 +17,21 @@ class Keyed(Protocol):
         A row of a table may serve several samples (all fields of a well); several rows that serve one sample are
         averaged.
         """
+
+
+@runtime_checkable
+class Described(Protocol):
+    """Samples whose data set knows which columns of a table describe a row: places, doses, labels, no features."""
+
+    @property
+    def metadata_columns(self) -> Collection[str]:
+        """Names that are never taken for features unasked; compared without ``Metadata_`` and letter case."""
+
+
+@runtime_checkable
+class NamedWells(Protocol):
+    """Keyed samples whose data set knows which keys name a well among all that there are, not only in the task."""
+
+    @property
+    def well_names(self) -> Sequence[Sequence[str]]:
+        """Choices of key columns; a table with all of one names its wells, and may hold several rows of each."""

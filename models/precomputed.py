@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from harness.cards import ModelCard
 from harness.errors import DamagedFileError, MissingDataError, UsageError
 from harness.hashing import hash_file, hash_value
-from harness.joining import Keyed
+from harness.joining import Described, Keyed, NamedWells
 from harness.types import Batch, BuildContext, DataContext, Samples
 
 from .card_names import card_name
 from .option_values import whole_number
 from .vector_files import KINDS, list_stages, read_vectors
-from .vector_keys import Joined, join_ids, join_keys
+from .vector_keys import Joined, check_averaging, join_ids, join_keys
 from .vector_tables import VectorTable
 
 _log = logging.getLogger(__name__)
@@ -93,15 +93,18 @@ class PrecomputedModel:
         """Read the vectors and join them with the samples of a task.
 
         Samples that have keys are joined by every key column of a table, unless the option ``id`` names another
-        column; several rows for one sample are averaged.
+        column; several rows for one sample are averaged. Columns that the data set knows to describe a row are no
+        features unless the option ``columns`` asks for them.
 
         Raises:
             DamagedFileError: unreadable, an id twice, another number of features than expected, samples without a
                 vector, or with one that is not finite.
-            UsageError: columns that are not there, or that do not tell wells apart.
+            UsageError: columns that are not there, or that do not tell wells apart, in the task or in the table.
         """
         source, keys = self._source, samples.keys if isinstance(samples, Keyed) else {}
-        for stage, table in read_vectors(source.path, source.id_column, source.columns, tuple(keys)).items():
+        metadata = samples.metadata_columns if isinstance(samples, Described) else ()
+        tables = read_vectors(source.path, source.id_column, source.columns, tuple(keys), metadata)
+        for stage, table in tables.items():
             found = table.features.shape[1]
             if source.dim not in (None, found):
                 raise DamagedFileError(
@@ -123,7 +126,9 @@ class PrecomputedModel:
     def _join(self, title: str, table: VectorTable, samples: Samples, keys: Mapping[str, Sequence[str]]) -> Joined:
         if not table.keys:
             return join_ids(title, table, samples.ids)
-        return join_keys(title, table, samples.ids, keys, getattr(samples, "well_of", None))
+        joined = join_keys(title, table, samples.ids, keys, getattr(samples, "well_of", None))
+        check_averaging(title, table, joined, samples.well_names if isinstance(samples, NamedWells) else ())
+        return joined
 
     def _tell(self, joined: Joined) -> None:
         if joined.n_surplus:

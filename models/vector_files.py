@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,11 @@ def list_stages(path: Path) -> list[str]:
 
 
 def read_vectors(
-    path: Path, id_column: str | None, columns: str | None, keys: Sequence[str] = ()
+    path: Path,
+    id_column: str | None,
+    columns: str | None,
+    keys: Sequence[str] = (),
+    metadata: Collection[str] = (),
 ) -> dict[str, VectorTable]:
     """Read a file or folder of vectors.
 
@@ -51,6 +55,7 @@ def read_vectors(
         id_column: column of the ids, for tables.
         columns: pattern of the feature columns, for tables.
         keys: columns by which the samples can be named instead of by one id, for tables.
+        metadata: columns that are no features unless ``columns`` asks for them, for tables.
 
     Returns:
         Stage -> table.
@@ -69,7 +74,7 @@ def read_vectors(
     elif kind.endswith(".h5"):
         tables = {_LAST: _read_h5(path, "")}
     else:
-        tables = {_LAST: read_table(path, id_column, columns, keys)}
+        tables = {_LAST: read_table(path, id_column, columns, keys, metadata)}
     for table in tables.values():
         _check(path, table)
     return tables

@@ -33,6 +33,27 @@ class Joined:
     n_averaged: int = 0
 
 
+def check_averaging(title: str, table: VectorTable, joined: Joined, well_names: Sequence[Sequence[str]]) -> None:
+    """Check that rows that were averaged are rows of one well, not of wells of that name on several plates.
+
+    Args:
+        title: the model, for messages.
+        table: the vectors, with keys.
+        joined: what became of them.
+        well_names: choices of columns that name a well; a table needs all of one. None: the data set does not say.
+
+    Raises:
+        UsageError: several rows were averaged, and the table lacks columns of every choice.
+    """
+    missing = min(([name for name in choice if name not in table.keys] for choice in well_names), key=len, default=[])
+    if joined.n_averaged and missing:
+        raise UsageError(
+            f"{title}: {joined.n_averaged} vectors would be the mean of several rows, but the table has no column "
+            f"{', '.join(missing)}: by {', '.join(table.keys)} alone, rows of other wells may be among them. Add the "
+            "column, or join by one column of names with id=COLUMN"
+        )
+
+
 def join_ids(title: str, table: VectorTable, ids: Sequence[str]) -> Joined:
     """Find the row of each sample by its id.
 
@@ -47,7 +68,7 @@ def join_ids(title: str, table: VectorTable, ids: Sequence[str]) -> Joined:
             "column with id=COLUMN, or compute the missing vectors"
         )
     rows = np.array([known[name] for name in ids], dtype=np.int64)
-    _check_finite(title, table.features[rows], ids, "samples")
+    _check_finite(title, table, rows, ids, "samples")
     return Joined(rows, table.features, len(known) - len(set(ids)))
 
 
@@ -90,7 +111,7 @@ def join_keys(
         )
     used = np.flatnonzero(group >= 0)
     used = used[np.argsort(group[used], kind="stable")]
-    _check_finite(title, table.features[used], [table.ids[row] for row in used], "rows in use")
+    _check_finite(title, table, used, [table.ids[row] for row in used], "rows in use")
     return Joined(
         rows, _average(table.features, used, counts), len(group) - len(used), int(np.count_nonzero(counts > 1))
     )
@@ -132,11 +153,18 @@ def _check_wells(
         )
 
 
-def _check_finite(title: str, features: NDArray[np.float32], names: Sequence[str], what: str) -> None:
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(bad):
-        first = ", ".join(names[row] for row in bad[:3])
-        raise DamagedFileError(f"{title}: NaN or infinity for {len(bad)} of {len(names)} {what}: {first}")
+def _check_finite(title: str, table: VectorTable, rows: NDArray[np.int64], names: Sequence[str], what: str) -> None:
+    broken = ~np.isfinite(table.features[rows])
+    bad, places = np.flatnonzero(broken.any(axis=1)), np.flatnonzero(broken.any(axis=0))
+    if not len(bad):
+        return
+    first, where = ", ".join(names[row] for row in bad[:3]), ""
+    if table.columns:
+        where = (
+            f", in {len(places)} of {len(table.columns)} columns, first {table.columns[places[0]]}; leave them out "
+            "with columns=PATTERN, or leave the rows out of the task"
+        )
+    raise DamagedFileError(f"{title}: NaN or infinity for {len(bad)} of {len(names)} {what}: {first}{where}")
 
 
 def _missing(title: str, absent: Sequence[str], n_wanted: int) -> str:

@@ -20,12 +20,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from pyarrow import parquet
 
+from harness import tasks as specs
+from harness.specs import ProtocolSpec, TaskSpec, load_spec
 from harness.types import DataContext
 
 CORE, LISTS = "lab/core", "lab/lists"
 INTERACTIONS = f"{FOLDER}/compound_gene_interactions.csv"
 DOSES = (0.01, 1.0)
 Row = dict[str, Any]
+
+
+def aligned_spec(protocol: str, method: str) -> TaskSpec:
+    """Make the spec of a task with one alignment."""
+    spec = load_spec(Path(specs.__file__).parent / "specs/rxrx3.yaml")
+    params = {"align": {"method": method, "companions": []}}
+    return spec.model_copy(update={"protocol": ProtocolSpec(name=protocol, params=params)})
+
+
+UNALIGNED = aligned_spec("gene-recall", "none")
 
 
 @dataclass(frozen=True)
@@ -53,11 +65,11 @@ class Tree:
         """The list of one source."""
         return self.root / LISTS / FOLDER / f"{source}.txt"
 
-    def open(self, limit: int | None = None, **params: object) -> RxrxDataset:
-        """Open the task as it is on disk now."""
+    def open(self, limit: int | None = None, spec: TaskSpec | None = None, **params: object) -> RxrxDataset:
+        """Open the task as it is on disk now; by default one that needs no controls."""
         context = DataContext(data_dirs=(self.root,), cache=self.root / "cache", offline=True, limit=limit)
         source = Source(core=CORE, annotations=LISTS, shards=3)
-        return READER.open(None, source, Params.model_validate(params), context)
+        return READER.open(spec or UNALIGNED, source, Params.model_validate(params), context)
 
     def open_map(self, **params: object) -> RxrxDataset:
         """Open all wells of both kinds as one map."""

@@ -37,7 +37,7 @@ baselines: []
 ORACLE_SPEC = """\
 include: rxrx3-full
 name: oracle-rxrx3
-protocol: {params: {folds: null, rows: all, controls_per_batch: null}}
+protocol: {params: {folds: null, rows: all, controls_per_batch: null, align: {method: none, companions: []}}}
 baselines: []
 """
 JUMP_CHANGES = {"{n: 2,": "{n: 1,", "    crop: 24\n": "    crop: 24\n    sites: {poscon: 1, negcon: 1}\n"}

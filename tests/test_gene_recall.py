@@ -303,7 +303,8 @@ def test_a_source_without_pairs_is_undefined() -> None:
         assert headline(evaluation, f"recall_{tail}.SIGNOR") is None
         assert headline(evaluation, f"recall_{tail}.mean") is None
         assert headline(evaluation, f"recall_{tail}.CORUM") is not None
-    assert any("no known pair of SIGNOR has both genes in the map" in note for note in evaluation.notes)
+    note = next(one for one in evaluation.notes if "no known pair of SIGNOR has both genes in the map" in one)
+    assert "protocol.params.sources of rxrx3, source.relations of a screen" in note
 
 
 def test_notes_and_diagnostics() -> None:
@@ -383,3 +384,10 @@ def test_bad_parameters_name_what_is_allowed(params: dict[str, Any], message: st
     """Unknown methods, tails and poolings list the known ones."""
     with pytest.raises(ValidationError, match=message):
         Params.model_validate(params)
+
+
+def test_a_task_without_lists_is_refused() -> None:
+    """No source at all is an error of the task, said in its words."""
+    dataset = replace(draw_screen(7), relations={})
+    with pytest.raises(UsageError, match=r"at least one list of known pairs.*source\.relations"):
+        run(dataset, draw_features(dataset, 7))

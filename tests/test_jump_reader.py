@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
+from harness.models.precomputed import build, embeddings_card
 from harness.tasks.datasets.jump.columns import pad_well
 from harness.tasks.datasets.jump.controls import Controls
 from harness.tasks.datasets.jump.folds import draw_folds
@@ -49,7 +51,7 @@ from harness.plans import Planned
 from harness.plugins import load_registry
 from harness.runner import evaluate
 from harness.selection import select_tasks
-from harness.types import DataContext, Dataset
+from harness.types import Batch, BuildContext, DataContext, Dataset
 
 FOLD_BUILDER = SHARED / "oracles/jump/fold_builder"
 
@@ -607,3 +609,20 @@ def test_a_plan_that_is_none_is_the_plugin_s_failure(original: Tree, monkeypatch
         monkeypatch.setattr(planning, "open_dataset", lambda *_, one=stand_in: one)
         with pytest.raises(PluginError, match=message):
             planning.plan_task(bound, original.context())
+
+
+def test_rows_of_other_laboratories_are_not_averaged(tree: Tree, tmp_path: Path) -> None:
+    """A table of fields without laboratories is refused; columns of the public tables are no features."""
+    dataset = tree.open()
+    assert {"Metadata_Batch", "Metadata_JCP2022"} <= {*dataset.metadata_columns}
+    keys = {name: [*values] for name, values in dataset.keys.items() if name != "Metadata_Site"}
+    table = pd.DataFrame(keys | {"area": np.arange(len(dataset.ids), dtype=float), "jcp2022": 1})
+    for name, columns in (("whole", table), ("poor", table.drop(columns="Metadata_Source"))):
+        columns.to_parquet(tmp_path / f"{name}.parquet")
+        model = build(BuildContext(embeddings_card(str(tmp_path / f"{name}.parquet"), DataContext())))
+        if name == "whole":
+            model.prepare(dataset, "image")
+            assert model.embed(Batch(dataset.ids, "image"), ["last"])["last"].shape == (len(dataset.ids), 1)
+        else:
+            with pytest.raises(UsageError, match="mean of several rows, but the table has no column Metadata_Source"):
+                model.prepare(dataset, "image")

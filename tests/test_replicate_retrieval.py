@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +159,9 @@ def test_oracle_scores(pipeline: str) -> None:
     assert set(facts["queries.gallery"]) == {895}
     assert facts["chance.mAP"] == pytest.approx(stored["compounds"]["JCP2022_037716"]["chance"], abs=1e-12)
     assert facts["features_dropped"] == 0
-    assert evaluation.notes == ()
+    lacking = "32 controls for 64 features; the 33 directions that they do not span get the gain of the last axis"
+    whitened = [step for step in STEPS[pipeline] if step.startswith("zca")]
+    assert evaluation.notes == tuple(f"{step}: {lacking} (fold 0)" for step in whitened)
 
 
 @needs_shared
@@ -411,7 +414,8 @@ def test_label_without_replicate() -> None:
     assert np.isnan(by_unit(evaluation, "mAP")["single"])
     assert headline(evaluation) is None
     assert evaluation.diagnostics["left_out.mAP"] == 1
-    assert any("single (fold 0)" in note for note in evaluation.notes)
+    note = next(note for note in evaluation.notes if "single (fold 0)" in note)
+    assert note.endswith("set protocol.params.undefined=omit to average the others")
     kept = score(screen, features, companions=[], undefined="omit")
     assert headline(kept) == pytest.approx(np.nanmean(kept.units["mAP"].value))
 
@@ -463,6 +467,22 @@ def test_oddities_of_whitening_are_told_once() -> None:
     held = np.flatnonzero(screen.wells.control)
     features[held[0]] = features[held[1]]
     assert any("duplicated controls" in note for note in score(screen, features).notes)
+
+
+def test_whitening_by_few_controls_is_told() -> None:
+    """One sentence a step and fold, with the range over plates; none where controls span everything."""
+    screen, features = make_screen(14, width=12)
+    first = next(row for row in np.flatnonzero(screen.wells.control).tolist() if screen.wells.plate[row] == "p1")
+    fold = screen.folds[0]
+    uneven = Screen(screen.wells, (WellFold(0, fold.rows, fold.controls[fold.controls != first]),))
+    counts = Counter(screen.wells.plate[row] for row in uneven.folds[0].controls.tolist())
+    low, high = min(counts.values()), max(counts.values())
+    notes = [note for note in score(uneven, features).notes if "do not span" in note]
+    assert notes == [
+        f"zca: {low} to {high} controls for 12 features; the {13 - high} to {13 - low} directions that they do not "
+        "span get the gain of the last axis (fold 0)"
+    ]
+    assert not any("do not span" in note for note in score(screen, features[:, :2]).notes)
 
 
 def test_zero_profiles_are_told() -> None:

@@ -27,7 +27,19 @@ from harness.tasks.protocols.gene_recall import PROTOCOL
 from harness.tasks.wells import RelatedWells
 from PIL import Image
 from places import SHARED, needs_shared
-from rxrx3_factory import CORE, Tree, alter_shard, alter_table, encode, key_of, write_images, write_shard, write_tree
+from rxrx3_factory import (
+    CORE,
+    UNALIGNED,
+    Tree,
+    aligned_spec,
+    alter_shard,
+    alter_table,
+    encode,
+    key_of,
+    write_images,
+    write_shard,
+    write_tree,
+)
 
 from harness import tasks as specs
 from harness.errors import DamagedFileError, HarnessError, MissingDataError, SpecError, UnknownNameError, UsageError
@@ -63,7 +75,7 @@ def open_oracle(case: str, tmp_path: Path, limit: int | None = None, **params: o
     """Open one case of the reference folder."""
     mirrors = (ORACLES / case / "data", SHARED / "data")
     context = DataContext(data_dirs=mirrors, cache=tmp_path, offline=True, limit=limit)
-    return READER.open(None, Source(), Params.model_validate(params), context)
+    return READER.open(UNALIGNED, Source(), Params.model_validate(params), context)
 
 
 def sha256(lines: list[str]) -> str:
@@ -266,6 +278,25 @@ def test_short_genes_are_dropped_or_shrink(tree: Tree, rule: str, sizes: tuple[i
 def test_controls_can_be_left_out(tree: Tree) -> None:
     """``controls_per_batch: 0`` embeds none, for runs without alignment."""
     assert [len(fold.controls) for fold in tree.open(folds=SMALL, controls_per_batch=0).folds] == [0, 0]
+
+
+@pytest.mark.parametrize("protocol", ["gene-recall", "compound-gene"])
+def test_experiments_without_controls_are_refused_when_opened(tree: Tree, protocol: str) -> None:
+    """An alignment by experiment misses its controls at once; more are advised only where the table has them."""
+    spec = aligned_spec(protocol, "pca_centerscale")
+    tree.open(spec=spec, folds=SMALL)
+    with pytest.raises(
+        UsageError, match=r"pca_centerscale needs at least 1 EMPTY_control wells in each experim"
+    ) as ours:
+        tree.open(spec=spec, folds=SMALL, controls_per_batch=0)
+    assert "fold 0: 3 of 3 have fewer, first: gene-001, gene-002, gene-003" in str(ours.value)
+    assert "The table has 9 there: raise protocol.params.controls_per_batch" in str(ours.value)
+    bare = "gene-002_1_A9"
+    alter_table(tree.metadata, lambda table: table[~table["well_id"].str.startswith(bare)])
+    with pytest.raises(UsageError, match=r"fold 0: 1 of 3 have fewer, first: gene-002\. The table has none") as theirs:
+        tree.open(spec=spec, folds=SMALL)
+    assert "controls_per_batch" not in str(theirs.value)
+    tree.open(spec=aligned_spec(protocol, "tvn_global"), folds=SMALL)
 
 
 BAD_FOLDS: dict[str, tuple[list[str], type[HarnessError], str]] = {

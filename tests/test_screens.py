@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from harness.models.precomputed import build, embeddings_card
 from harness.tasks.wells import RelatedWells, WellSamples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,8 @@ from small_task import enter
 
 from harness import evaluate
 from harness.errors import DamagedFileError, HarnessError, MismatchError, MissingDataError, SpecError, UsageError
-from harness.joining import Keyed
+from harness.joining import Described, Keyed, NamedWells
+from harness.types import Batch, BuildContext, DataContext
 
 CONTROL = {"column": "role", "values": [-1]}
 RECALLS = [{"name": "recall_top5.mean", "primary": True}]
@@ -86,6 +88,8 @@ def test_the_dataset_offers_what_protocols_and_joins_ask_for(folder: Path) -> No
     assert isinstance(data, WellSamples)
     assert isinstance(data, RelatedWells)
     assert isinstance(data, Keyed)
+    assert isinstance(data, NamedWells)
+    assert [*data.well_names] == [("well",)]
     assert data.ids == tuple(WELLS["well"])
     assert data.keys == {"well": tuple(WELLS["well"])}
     assert data.well_of.tolist() == [0, 1, 2, 3, 4, 5]
@@ -211,7 +215,7 @@ def test_places_without_controls_are_told_or_refused(folder: Path) -> None:
     assert "fold 0: 1 of 2 have fewer, first: q" in str(caught.value)
     with pytest.raises(UsageError, match=r"standardize is fitted by plate; name its column, source\.columns\.plate"):
         open_profiles(folder, protocol=scaled, control=CONTROL)
-    batches = {"columns": columns(batch="plate"), "control": CONTROL}
+    batches = {"columns": columns(batch="plate"), "control": CONTROL, **relate(folder, "entity1,entity2\na,b\n")}
     with pytest.raises(UsageError, match=r"align: centerscale needs at least 1 negative controls .* in each batch"):
         open_data(folder, spec("profiles", SOURCE | batches, protocol=RECALL, metrics=RECALLS))
     whole = {"name": "replicate-retrieval", "params": {"normalize": [{"standardize": {"by": "all"}}], "drop_std": None}}
@@ -224,6 +228,63 @@ def relate(folder: Path, text: str) -> dict[str, Any]:
     """Write known pairs and name them."""
     (folder / "pairs.txt").write_text(text)
     return {"relations": [{"source": "Mine", "file": "pairs.txt", "licence": "CC0-1.0"}]}
+
+
+def test_a_task_of_known_pairs_needs_a_list(folder: Path) -> None:
+    """Without source.relations a task of known pairs is refused when opened, and the message says what to write."""
+    unaligned = RECALL | {"params": {"align": {"method": "none", "companions": []}}}
+    content = spec("profiles", SOURCE, protocol=unaligned, metrics=RECALLS)
+    with pytest.raises(UsageError, match=r"source\.relations needs at least one \{source, file, licence\}"):
+        open_data(folder, content)
+    pairs = relate(folder, "entity1,entity2\nTP53,MDM2\n")
+    open_data(folder, spec("profiles", SOURCE | pairs, protocol=unaligned, metrics=RECALLS))
+
+
+def prepare(folder: Path, data: Any, table: dict[str, Any], **options: str) -> np.ndarray:
+    """Write a table of vectors and join it with a screen."""
+    pd.DataFrame(table).to_csv(folder / "v.csv", index=False)
+    model = build(BuildContext(embeddings_card(str(folder / "v.csv"), DataContext()), options=options))
+    model.prepare(data, "profiles")
+    return model.embed(Batch(data.ids, "profiles"), ["last"])["last"]
+
+
+def test_columns_of_the_screen_are_no_features(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What the spec names is no feature unless asked for, under any spelling, and the choice is told."""
+    write_wells(folder, Strength=["1"] * 6)
+    named = columns(plate="plate", dose="Strength")
+    data = open_profiles(folder, columns=named, control=CONTROL)
+    assert isinstance(data, Described)
+    assert {*data.metadata_columns} == {"well", "gene", "plate", "Strength", "role"}
+    table = {
+        "well": WELLS["well"], "Metadata_strength": range(6), "STRENGTH": range(6), "Role": range(6), "row": range(6),
+        "area": [float(row) for row in range(6)],
+    }  # fmt: skip
+    assert prepare(folder, data, table).tolist() == [[row] for row in range(6)]
+    assert "features: area (1 columns); numeric columns left out: Metadata_strength, STRENGTH, Role, row" in caplog.text
+    assert prepare(folder, data, table, columns="*").shape == (6, 5)
+    del table["area"]
+    with pytest.raises(
+        UsageError, match=r"no feature columns; numeric columns: Metadata_strength, STRENGTH, Role, row"
+    ):
+        prepare(folder, data, table)
+    other = open_profiles(folder, columns=columns(plate="plate"), control=CONTROL)
+    assert other.fingerprint("profiles") != data.fingerprint("profiles")
+
+
+def test_rows_of_other_plates_are_never_averaged(folder: Path) -> None:
+    """Several rows a well are refused where the table lacks the plate, or the column that picked the rows."""
+    two = {"well": ["A1", "A1", "A2", "A2"], "plate": ["p", "q", "p", "q"], "gene": ["a", "b", "a", "b"]}
+    pd.DataFrame(two).to_csv(folder / "wells.csv", index=False)
+    only = {"column": "plate", "values": ["p"]}
+    vectors = {"feature_0": [1.0, 3.0, 2.0, 4.0]}
+    for names in (["plate", "well"], ["well"]):
+        data = open_profiles(folder, id=names, only=only)
+        assert prepare(folder, data, two | vectors).tolist() == [[1], [2]]
+        with pytest.raises(UsageError, match=r"2 vectors would be the mean .* no column plate: .*id=COLUMN"):
+            prepare(folder, data, {"well": two["well"]} | vectors)
+        assert prepare(folder, data, {"well": ["A1", "A2"], "feature_0": [1.0, 2.0]}).tolist() == [[1], [2]]
+    fields = {"plate": ["p"] * 4, "well": two["well"]} | vectors
+    assert prepare(folder, data, fields).tolist() == [[2], [3]]
 
 
 def test_known_pairs_count_once_and_are_told(folder: Path) -> None:
@@ -258,7 +319,7 @@ def test_without_pictures_only_vectors_can_answer(folder: Path) -> None:
     """No model that needs pixels is paired; reading says what can answer; other views are refused."""
     data = open_profiles(folder)
     with pytest.raises(
-        MismatchError, match=r"has no pictures .*--models embeddings:PATH. For pictures use the reader image-table"
+        MismatchError, match=r"has no pictures .*--model embeddings:PATH. For pictures use the reader image-table"
     ):
         data.read("profiles", 0, 2)
     bind(folder, spec("profiles", SOURCE))

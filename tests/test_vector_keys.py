@@ -156,12 +156,30 @@ def test_columns_must_tell_wells_apart(folder: Path) -> None:
     assert "Metadata_Well do not tell wells apart: field0 and field4 would get the same vector" in message
 
 
+def test_rows_of_other_wells_are_not_averaged(folder: Path) -> None:
+    """Where the data say which keys name a well, a table without one of them may hold one row a well only."""
+
+    class Plate(Fields):
+        ids = Fields.ids[:4]
+        keys: Mapping[str, Sequence[str]] = {name: values[:4] for name, values in Fields.keys.items()}
+        well_of = Fields.well_of[:4]
+        well_names = (("Metadata_Plate", "Metadata_Well"),)
+
+    wells = frame().drop(columns="Metadata_Plate")
+    message = failure(write(wells, folder / "v.csv"), UsageError, Plate())
+    assert "2 vectors would be the mean of several rows, but the table has no column Metadata_Plate" in message
+    assert "id=COLUMN" in message
+    assert join(write(wells.iloc[:2], folder / "v.csv"), Plate()).tolist() == np.repeat(FEATURES[:2], 2, 0).tolist()
+    assert join(write(pd.concat([frame()] * 2), folder / "v.csv"), Plate()).shape == (4, 3)
+
+
 def test_rows_in_use_must_be_finite(folder: Path) -> None:
     """A NaN is named with its row; rows of other wells may hold one."""
     table = frame()
     table.loc[2, "feature_1"] = np.nan
     message = failure(write(table, folder / "v.parquet"), DamagedFileError)
     assert "NaN or infinity for 1 of 4 rows in use: 1053601756/A01" in message
+    assert "in 1 of 3 columns, first feature_1; leave them out with columns=PATTERN" in message
     surplus = frame().iloc[:1].assign(Metadata_Plate="none", feature_0=np.nan)
     assert join(write(pd.concat([frame(), surplus]), folder / "v.parquet")).shape == (8, 3)
 

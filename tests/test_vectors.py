@@ -145,6 +145,9 @@ def test_columns_are_chosen_by_name_and_ordered_by_number() -> None:
     assert choose_columns(names[2:], None) == ["area", "emb_0", "emb_1"]
     assert choose_columns(names, "emb_*") == ["emb_0", "emb_1"]
     assert choose_columns(names, "nothing_*") == []
+    assert choose_columns(["Metadata_Area", "AREA", "x", "Dose", "Row"], None, ["area"]) == ["x"]
+    assert choose_columns(["feature_1", "feature_2"], None, ["feature_2"]) == ["feature_1"]
+    assert choose_columns(["area", "x"], "area", ["area"]) == ["area"]
 
 
 @given(st.permutations([f"feature_{number}" for number in range(12)]))
@@ -159,6 +162,16 @@ def test_columns_left_out_are_told(folder: Path, caplog: pytest.LogCaptureFixtur
     table.to_csv(folder / "v.csv", index=False)
     assert vectors(folder / "v.csv", "c").tolist() == FEATURES[[2]].tolist()
     assert "features are feature_0 to feature_11 (12 columns); numeric columns left out: Metadata_Row" in caplog.text
+
+
+def test_a_guess_of_features_is_always_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where neither names nor an option say what is a feature, the choice is told even if nothing is left out."""
+    pd.DataFrame({"id": ["a"], **{f"e{number}": [1.0] for number in range(9)}}).to_csv(folder / "v.csv", index=False)
+    assert vectors(folder / "v.csv", "a").shape == (1, 9)
+    assert "e0, e1, e2, e3, e4, e5, e6, e7 … (9 columns); numeric columns left out: none" in caplog.text
+    caplog.clear()
+    vectors(folder / "v.csv", "a", columns="e*")
+    assert caplog.text == ""
 
 
 def test_options_choose_columns_ids_and_length(folder: Path) -> None:
@@ -187,6 +200,7 @@ def test_the_id_column_is_found(folder: Path) -> None:
     message = failure(folder / "two.csv", UsageError)
     assert "Say id=COLUMN" in message
     assert "text columns: whatever, plate" in message
+    assert "none is called sample_id, id, ids, well_id; text" in message
 
 
 def test_ids_are_text_letter_by_letter(folder: Path) -> None:

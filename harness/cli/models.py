@@ -119,6 +119,9 @@ def show_model(model: str, data_dirs: tuple[Path, ...], *, as_json: bool) -> Non
             "from": str(chosen.origin),
             "at_hand": {"ready": state.ready, "state": state.state, "where": state.where},
         }
+        spec = chosen.card.weights
+        if spec is not None and spec.source.startswith("hf-hub:") and spec.revision is None:
+            value["weights"] = {**value["weights"], "revision": None if as_json else "not pinned"}
         click.echo(to_json(value) if as_json else yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100))
 
 
@@ -160,10 +163,20 @@ def new_model(name: str) -> None:
     """Write the folder NAME: a plugin package with one working model."""
     from harness.cli.files import write_new
     from harness.errors import UsageError
+    from harness.plugins import load_registry
 
     module = name.replace("-", "_").replace(".", "_")
     if not module.isidentifier() or name != name.lower():
         raise UsageError(f"{name!r}: expected lower-case letters, digits and dashes, starting with a letter")
+    registry = load_registry()
+    owner = registry.owner(name)
+    if owner is not None:
+        alias = "" if owner == name else f", an alias of {owner}"
+        origin = registry.origin("model", owner)
+        raise UsageError(
+            f"{name!r} is taken{alias}: registered by {origin.module} ({origin}); choose another name, for example "
+            f"mylab-{name}"
+        )
     write_new(Path(name) / "pyproject.toml", _PROJECT.format(name=name, module=module))
     path = write_new(Path(name) / f"{module}.py", _MODULE.format(name=name, module=module))
     click.echo(f"wrote {path}; then: pip install -e {name} && harness models check untrained:{name}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from harness.errors import UsageError
 
 _BLOCK = 4096  # rows
-_HINT = "raise protocol.params.controls_per_batch or set protocol.params.align.method=none"
+_HINT = "raise protocol.params.controls_per_batch where the data hold more, or set protocol.params.align.method=none"
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,12 @@ class GeneRecall:
         if not isinstance(dataset, RelatedWells):
             raise UsageError(
                 "protocol.name: gene-recall needs a dataset of wells with known relations, "
-                f"got {type(dataset).__name__}; use the reader rxrx3"
+                f"got {type(dataset).__name__}; use the reader rxrx3, profiles or image-table"
+            )
+        if not dataset.relations:
+            raise UsageError(
+                "gene-recall needs at least one list of known pairs: name it in protocol.params.sources of rxrx3, or "
+                "in source.relations of a screen"
             )
         check_expected(checked, tuple(dataset.relations))
         known = code_pairs({source: listed.pairs for source, listed in dataset.relations.items()})

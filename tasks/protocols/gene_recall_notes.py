@@ -38,7 +38,8 @@ def _of_fold(fold: FoldMaps, params: Params) -> Iterator[str]:
         if not len(pairs):
             yield (
                 f"fold {fold.number}: no known pair of {source} has both genes in the map, so that its recall and the "
-                "mean over sources are undefined; leave it out of protocol.params.sources to have a mean of the others"
+                "mean over sources are undefined; leave it out of the lists that the task "
+                "names (protocol.params.sources of rxrx3, source.relations of a screen) to have a mean of the others"
             )
         if len(pairs) != expected:
             yield f"fold {fold.number}: the map holds {len(pairs)} known pairs of {source}, expected {expected}"

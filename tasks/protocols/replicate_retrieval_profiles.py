@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,16 +75,19 @@ def normalise_fold(features: WellFeatures, wells: Wells, fold: WellFold, params:
         remarks.append(Remark("drop_std", "leaves out more than half of the features: they are tiny", scopes.title))
     for step in params.normalize:
         values = values.copy()
+        few: list[tuple[int, int]] = []
         for where, rows in scopes.split(step.by):
             fit = "all" if isinstance(step, InverseNormal) else step.fit
             fitted = scopes.fitted(step.name, fit, where, rows)
             with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is told below
-                values[rows] = _apply(step, values[rows], fitted, where, remarks)
+                values[rows] = _apply(step, values[rows], fitted, where, remarks, few=few)
             broken = int((~np.isfinite(values[rows]).all(axis=0)).sum())
             if broken:
                 raise UsageError(
                     f"{where}: {broken} of {values.shape[1]} features are NaN or infinite after {step.name}"
                 )
+        if few:
+            remarks.append(Remark(f"{step.name}:", _tell_few(step, few, values.shape[1]), scopes.title))
     return FoldProfiles(taken, values, width - values.shape[1], tuple(remarks))
 
 
@@ -114,8 +118,27 @@ def _surviving(values: Array, scopes: FoldScopes, least: float) -> NDArray[np.bo
     return keep
 
 
-def _apply(step: Step, values: Array, fitted: NDArray[np.bool_], where: str, remarks: list[Remark]) -> Array:
-    """Apply one step to the wells of one scope."""
+def _tell_few(step: Step, few: Sequence[tuple[int, int]], width: int) -> str:
+    """Say that a whitening was fitted on fewer wells than there are features, from (wells, rank) of each scope."""
+    what = "controls" if getattr(step, "fit", None) == "negcon" else "wells"
+    counts, lacking = sorted({count for count, _ in few}), sorted({width - rank for _, rank in few})
+    spans = [f"{one[0]} to {one[-1]}" if len(one) > 1 else f"{one[0]}" for one in (counts, lacking)]
+    return (
+        f"{spans[0]} {what} for {width} features; the {spans[1]} directions that they do not span get the gain of "
+        "the last axis"
+    )
+
+
+def _apply(
+    step: Step,
+    values: Array,
+    fitted: NDArray[np.bool_],
+    where: str,
+    remarks: list[Remark],
+    *,
+    few: list[tuple[int, int]],
+) -> Array:
+    """Apply one step to the wells of one scope; ``few`` gets (wells, rank) of a whitening that they do not span."""
     if isinstance(step, Standardize):
         return standardize(values, values[fitted])
     if isinstance(step, MadRobustize):
@@ -125,6 +148,8 @@ def _apply(step: Step, values: Array, fitted: NDArray[np.bool_], where: str, rem
             whitening = fit_whitening(values[fitted], step.eps, correlation=isinstance(step, ZcaCor))
         except ValueError as error:
             raise UsageError(f"{where}: {step.name}: {error}") from error
+        if fitted.sum() <= values.shape[1]:
+            few.append((int(fitted.sum()), len(whitening.directions)))
         if whitening.filled:
             remarks.append(Remark(step.name, "met duplicated controls or collinear features, and filled in", where))
         if whitening.eps_share > _TINY:

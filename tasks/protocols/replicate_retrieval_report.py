@@ -15,6 +15,8 @@ from .replicate_retrieval_params import Params
 from .replicate_retrieval_profiles import Remark
 from .replicate_retrieval_units import UnitScores
 
+_UNDEFINED = "the score of their fold is undefined; set protocol.params.undefined=omit to average the others"
+
 
 @dataclass(frozen=True)
 class FoldOutcome:
@@ -101,7 +103,7 @@ def warn(outcomes: Sequence[FoldOutcome], params: Params) -> tuple[str, ...]:
             if n == 0
         ]
         if empty:
-            fate = "the score of their fold is undefined" if params.undefined == "propagate" else "they are left out"
+            fate = _UNDEFINED if params.undefined == "propagate" else "they are left out"
             notes.append(
                 f"{metric}: {len(empty)} {folds[0].kind} scores are undefined, as no well has anything relevant to "
                 f"find ({', '.join(empty[:3])}{', ...' if len(empty) > 3 else ''}); {fate}"

@@ -24,6 +24,9 @@ from .question import Question
 from .sites import Site
 
 VIEW = "image"
+_METADATA = tuple(
+    f"Metadata_{name}" for name in ("Source", "Batch", "Plate", "PlateType", "Well", "Site", "JCP2022", "pert_type")
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,16 @@ class JumpDataset:
             "Metadata_Well": [question.names[row] for row in rows],
         }
         return keys if self.sites is None else {**keys, "Metadata_Site": [one.files.site for one in self.sites]}
+
+    @property
+    def metadata_columns(self) -> tuple[str, ...]:
+        """Columns of the public tables of plates, wells and images: none is a feature."""
+        return _METADATA
+
+    @property
+    def well_names(self) -> Sequence[tuple[str, ...]]:
+        """Laboratory, plate and well together: names of plates are not promised to be unique over laboratories."""
+        return [("Metadata_Source", "Metadata_Plate", "Metadata_Well")]
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from ..imaging import jpeg2000
 from .image_index import find_images, settle
 from .images import WellImages
 from .interactions import Interaction
+from .metadata import COLUMNS
 from .shards import Shards
 
 VIEW = "image"
@@ -64,6 +65,11 @@ class RxrxDataset:
     def keys(self) -> Mapping[str, tuple[str, ...]]:
         """Rows of a table of vectors that name one well in ``well_id`` are averaged."""
         return {"well_id": self.ids}
+
+    @property
+    def metadata_columns(self) -> tuple[str, ...]:
+        """Columns of the published table of wells: none is a feature."""
+        return COLUMNS
 
     @cached_property
     def data_hash(self) -> str:

@@ -22,6 +22,8 @@ CONTROL = "EMPTY_control"
 """Wells that nothing was done to; they normalise the others."""
 KINDS = ("CRISPR", "COMPOUND")
 _COLUMNS = ("well_id", "experiment_name", "plate", "address", "treatment", "concentration", "perturbation_type")
+COLUMNS = (*_COLUMNS, "gene", "SMILES", "cell_type")
+"""All columns of the published table; the last three are not read."""
 _FILLED = ("well_id", "experiment_name", "plate", "address", "treatment")
 
 Texts = NDArray[np.object_]

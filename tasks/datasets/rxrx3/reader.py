@@ -20,6 +20,7 @@ from .folds import Folds, Split, build_folds, whole_map
 from .interactions import describe_interactions, find_interactions, read_interactions
 from .limits import order_by_interactions, order_by_relations, thin_out
 from .metadata import Metadata, read_metadata
+from .needs import check_controls
 from .relations import LICENCES, check_sources, describe, find_lists, read_relations
 from .shards import Shards
 
@@ -72,7 +73,7 @@ class RxrxReader:
 
     def open(
         self,
-        spec: TaskSpec,  # noqa: ARG002 - the contract's signature
+        spec: TaskSpec,
         source: BaseModel,
         params: BaseModel,
         context: DataContext,
@@ -84,6 +85,7 @@ class RxrxReader:
             UnknownNameError: a source that is not known.
             SpecError: a file of folds contradicts itself or the table of wells.
             DamagedFileError: a table is unreadable or incomplete.
+            UsageError: an experiment lacks the untreated wells that the alignment needs.
         """
         if not isinstance(source, Source) or not isinstance(params, Params):
             raise TypeError("the rxrx3 reader takes its own Source and Params")
@@ -100,10 +102,12 @@ class RxrxReader:
         order = order_by_interactions(interactions, wells) if table else order_by_relations(relations, wells)
         split = thin_out(_split(wells, params), wells, context.limit, order)
         kept, folds = _keep_used(wells, split)
+        placed = _as_wells(kept)
+        check_controls(spec, placed, folds, wells)
         genes, compounds = set(kept.perturbation[kept.gene]), set(kept.perturbation[~kept.crispr])
         told = (describe_interactions(interactions, compounds, genes),) if table else ()
         return RxrxDataset(
-            wells=_as_wells(kept),
+            wells=placed,
             folds=folds,
             relations=relations,
             interactions=interactions,

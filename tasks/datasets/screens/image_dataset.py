@@ -52,9 +52,8 @@ class ImageDataset(ScreenSamples):
             "levels": self.levels.model_dump(mode="json"),
             "bits": self.bits,
         }
-        joined = {"ids": self.ids, "keys": dict(self.keys), "wells": self.well_of.tolist()}
         code = [hash_code(__name__), hash_code(contrast.__name__)]
-        return hash_value({"view": view, **shape, **joined, "code": code})
+        return hash_value({"view": view, **shape, **self.joined, "code": code})
 
     def read(self, view: str, start: int, stop: int) -> Batch:
         """Decode a range of samples.

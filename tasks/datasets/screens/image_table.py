@@ -13,7 +13,7 @@ from harness.types import DataContext
 from .image_dataset import VIEW, ImageDataset
 from .image_files import find_images
 from .image_source import ImageSource, Params
-from .needs import check_controls
+from .needs import check_controls, check_relations
 from .screen import check_views, open_screen
 
 
@@ -31,11 +31,12 @@ class ImageTableReader:
             MissingDataError: a table or a picture is nowhere.
             DamagedFileError: a file is unreadable or contradicts itself.
             UsageError: a column, value or view that is not there, another number of channels than the task has,
-                or a plate or batch without the controls that its protocol needs.
+                or controls or known pairs missing that its protocol needs.
         """
         if not isinstance(source, ImageSource) or not isinstance(params, Params):
             raise TypeError("the image-table reader takes its own Source and Params")
         check_views(spec, self.name, VIEW)
+        check_relations(spec, source)
         if spec.input.channels != len(source.channels):
             raise UsageError(
                 f"{spec.name}: input.channels is {spec.input.channels}, but source.channels names "

@@ -13,7 +13,7 @@ from harness.specs import Strict, TaskSpec
 from harness.types import Batch, DataContext
 
 from .columns import ScreenSource
-from .needs import check_controls
+from .needs import check_controls, check_relations
 from .samples import ScreenSamples
 from .screen import check_views, open_screen
 
@@ -34,9 +34,8 @@ class ProfileDataset(ScreenSamples):
         return self.screen.data_hash
 
     def fingerprint(self, view: str) -> str:
-        """Return the sha256 of what vectors are joined by: names and keys of the rows."""
-        joined = {"ids": self.ids, "keys": dict(self.keys), "wells": self.well_of.tolist()}
-        return hash_value({"view": view, **joined, "code": hash_code(__name__)})
+        """Return the sha256 of what vectors are joined by: names and keys of the rows, and what is no feature."""
+        return hash_value({"view": view, **self.joined, "code": hash_code(__name__)})
 
     def read(self, view: str, start: int, stop: int) -> Batch:
         """Refuse: there are no pixels.
@@ -46,7 +45,7 @@ class ProfileDataset(ScreenSamples):
         """
         raise MismatchError(
             f"{self.screen.table.path}: the view {view} has no pictures (rows {start} to {stop}); only vectors that "
-            "were computed already can answer: --models embeddings:PATH. For pictures use the reader image-table"
+            "were computed already can answer: --model embeddings:PATH. For pictures use the reader image-table"
         )
 
 
@@ -69,12 +68,13 @@ class ProfilesReader:
         Raises:
             MissingDataError: a file is nowhere.
             DamagedFileError: a file is unreadable or contradicts itself.
-            UsageError: a column, value or view that is not there, or a plate or batch without the controls that the
+            UsageError: a column, value or view that is not there, or controls or known pairs missing that the
                 protocol needs.
         """
         if not isinstance(source, ScreenSource):
             raise TypeError("the profiles reader takes its own Source")
         check_views(spec, self.name, VIEW)
+        check_relations(spec, source)
         screen = open_screen(source, context)
         check_controls(spec, screen.wells, screen.folds)
         return ProfileDataset(screen)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,23 @@ class ScreenSamples:
     def keys(self) -> Mapping[str, tuple[str, ...]]:
         """Columns that name rows and wells -> their values."""
         return self.screen.keys
+
+    @property
+    def metadata_columns(self) -> tuple[str, ...]:
+        """Every column of the table that the spec names, in words or in file names: none is a feature."""
+        return tuple(self.screen.table.columns)
+
+    @property
+    def well_names(self) -> Sequence[tuple[str, ...]]:
+        """The columns of ``source.id``, or those of ``source.well``."""
+        return self.screen.well_names
+
+    @property
+    def joined(self) -> dict[str, Any]:
+        """All that shapes which vectors of a table a row gets."""
+        keys = {name: list(values) for name, values in self.keys.items()}
+        described = sorted(self.metadata_columns)
+        return {"ids": self.ids, "keys": keys, "wells": self.well_of.tolist(), "described": described}
 
     @property
     def wells(self) -> Wells:

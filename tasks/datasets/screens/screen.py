@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ class Screen:
         wells: the wells.
         folds: at least one.
         keys: column -> its value for each sample, for the columns that name rows and wells.
+        well_names: choices of these columns that name a well: those of the ids, and those of the wells.
         files: source -> file of its known pairs.
         relations: source -> known pairs.
     """
@@ -44,6 +45,7 @@ class Screen:
     wells: Wells
     folds: tuple[WellFold, ...]
     keys: Mapping[str, tuple[str, ...]]
+    well_names: Sequence[tuple[str, ...]]
     files: Mapping[str, Path]
     relations: Mapping[str, Relations]
 
@@ -89,6 +91,7 @@ def open_screen(source: ScreenSource, context: DataContext, more: Mapping[str, s
     files = find_lists(source.relations, context)
     table = read_text_table(path, [*source.used(), *(more or {}).items()])
     rows = choose_rows(table, source)
+    well_names = _choose_names(table, rows, source)
     wells, relations = make_wells(table, rows, source), read_lists(source.relations, files)
     if context.limit is not None and context.limit < len(rows.ids):
         rows = _thin(rows, thin_out(wells, max(1, context.limit * len(rows.wells) // len(rows.ids)), relations))
@@ -102,8 +105,9 @@ def open_screen(source: ScreenSource, context: DataContext, more: Mapping[str, s
         folds=make_folds(table, rows, wells, numbers),
         keys={
             name: tuple(table.columns[name][row] for row in rows.at.tolist())
-            for name in dict.fromkeys([*source.id, *(source.well or [])])
+            for name in dict.fromkeys(name for choice in well_names for name in choice)
         },
+        well_names=well_names,
         files=files,
         relations=relations,
     )
@@ -119,6 +123,17 @@ def check_views(spec: TaskSpec, reader: str, view: str) -> None:
         raise UsageError(
             f"{spec.name}: input.views: the reader {reader} offers [{view}], not [{', '.join(spec.input.views)}]"
         )
+
+
+def _choose_names(table: Table, rows: Rows, source: ScreenSource) -> list[tuple[str, ...]]:
+    """Return the columns of ids and wells, with that of ``only`` where rows left out have names of rows taken."""
+    taken, choices = set(rows.at.tolist()), []
+    for columns in filter(None, (source.id, source.well)):
+        names = table.names(columns)
+        known = {names[row] for row in taken}
+        twice = any(name in known for row, name in enumerate(names) if row not in taken)
+        choices.append((*columns, source.only.column) if twice and source.only is not None else tuple(columns))
+    return choices
 
 
 def _thin(rows: Rows, kept: NDArray[np.int64]) -> Rows:
