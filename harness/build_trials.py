@@ -17,7 +17,7 @@ from harness.plugins import Registry
 from harness.probes import Probe
 from harness.selection import RequestedModel
 from harness.trials import Line, judge
-from harness.types import Model
+from harness.types import BuildContext, Model
 
 _AT_ONCE = 16
 """Samples of a call."""
@@ -34,10 +34,15 @@ class Builds:
     options: RunOptions
     probe: Probe
 
+    def place(self, seed: int = 0, dtype: str = "") -> BuildContext:
+        """Say how the model is built for the samples."""
+        options = replace(self.options, dtype=dtype or self.options.dtype)
+        context = place_model(self.registry, self.model, self.probe.batch.view, self.probe.given, options)
+        return replace(context, seed=seed)
+
     def build(self, seed: int = 0, dtype: str = "") -> tuple[Model, str]:
         """Build the model and show it the samples; return it with the number format it runs in."""
-        options, view = replace(self.options, dtype=dtype or self.options.dtype), self.probe.batch.view
-        context = replace(place_model(self.registry, self.model, view, self.probe.given, options), seed=seed)
+        context = self.place(seed, dtype)
         built = build_model(self.model, context)
         if not getattr(built, "needs_pixels", True):
             raise UsageError(
@@ -45,7 +50,7 @@ class Builds:
             )
         prepare = getattr(built, "prepare", None)
         if prepare is not None:
-            prepare(self.probe, view)
+            prepare(self.probe, self.probe.batch.view)
         return built, context.dtype
 
     def embed(self, built: Model, n: int | None = None) -> NDArray[np.float64]:

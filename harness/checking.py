@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.build_trials import Builds, formats, seeds
-from harness.card_trials import card_facts
+from harness.card_trials import card_facts, card_weights
 from harness.errors import PluginError
 from harness.halving import cut
+from harness.identity import identify
 from harness.modelstring import ModelRequest
 from harness.options import RunOptions
 from harness.pixel_trials import pixels
@@ -50,6 +51,7 @@ def check(
     chosen, model = chosen or CheckOptions(), select_model(registry, request, options.data_context)
     probe = real(registry, model, chosen.task, options, _MANY) if chosen.task else generated(model, _MANY)
     builds = Builds(registry, model, options, probe)
+    weights = "" if model.random else identify(model, builds.place()).weights  # another file ends it here
     built, dtype = builds.build()
     few = cut(probe.batch, np.linspace(0, len(probe.ids) - 1, min(_FEW, len(probe.ids))).astype(int).tolist())
     subject = Subject(built, few, tuple(model.card.stages), dtype, str(request))
@@ -63,6 +65,7 @@ def check(
     dim, found = model.card.output.dim, answer[subject.stages[-1]].shape[1]
     yield judge("length as on the card", dim in (None, found), f"card {dim}, answer {found}", "mend output.dim")
     yield from card_facts(model.card)
+    yield from card_weights(model, weights)
     yield untouched(before, few)
     seconds = _time(subject)
     for trials in (modes, repeats, batches, stages, pixels):

@@ -76,6 +76,10 @@ class Registry:
         """Return who registered ``name``."""
         return self.origins.get((kind, name), _own_origin("harness"))
 
+    def owner(self, name: str) -> str | None:
+        """Return the card that a name or alias of a model leads to, None for a free one."""
+        return name if name in self.cards else self.aliases.get(name)
+
     def check_unique(self, kind: str, name: str) -> None:
         """Refuse a name that two plugins claim.
 
@@ -171,9 +175,10 @@ def _collect(registry: Registry) -> None:
     for origin, card in _offers(registry, "harness_models"):
         if not isinstance(card, ModelCard):
             registry.broken.append(Broken(origin, f"harness_models returned {type(card).__name__}, expected ModelCard"))
+        elif _is_foreign_alias(registry, card.name):
+            _refuse(registry, f"model {card.name!r}", registry.aliases[card.name], origin)
         elif _claim(registry, "model", card.name, registry.cards, card, origin=origin):
-            for alias in (card.label, *card.aliases):
-                registry.aliases.setdefault(alias, card.name)
+            _claim_aliases(registry, card, origin)
     for origin, path in _offers(registry, "harness_tasks"):
         files = sorted(Path(path).glob("**/*.yaml")) if Path(path).is_dir() else [Path(path)]
         for file in files:
@@ -188,6 +193,31 @@ def _collect(registry: Registry) -> None:
     for hook, kind, table in tables:
         for origin, (name, value) in _offers(registry, hook):
             _claim(registry, kind, name, table, value, origin=origin)
+
+
+def _claim_aliases(registry: Registry, card: ModelCard, origin: Origin) -> None:
+    """Let a card be asked for by its label, where that is free, and by its aliases, of which taken ones are told."""
+    for alias in card.aliases:
+        owner = registry.owner(alias) or card.name
+        if owner == card.name:
+            registry.aliases[alias] = card.name
+        else:
+            _refuse(registry, f"alias {alias!r} of model {card.name!r}", owner, origin)
+    if card.label:
+        registry.aliases.setdefault(card.label, card.name)
+
+
+def _is_foreign_alias(registry: Registry, name: str) -> bool:
+    """Tell whether a name is an alias, more than a label, of a card of another name."""
+    owner = registry.aliases.get(name, name)
+    return owner != name and name in registry.cards[owner].aliases
+
+
+def _refuse(registry: Registry, what: str, owner: str, origin: Origin) -> None:
+    """Record a name that leads to the card of somebody else already."""
+    first = registry.origins["model", owner]
+    told = f"already leads to {owner}, registered by {first.module} ({first})"
+    registry.broken.append(Broken(origin, f"{what} refused: {told}"))
 
 
 def _offers(registry: Registry, hook: str) -> Iterator[tuple[Origin, Any]]:

@@ -59,7 +59,8 @@ def select_model(registry: Registry, request: ModelRequest, context: DataContext
 
     Raises:
         UnknownNameError: no card, alias or scheme of that name.
-        UsageError: an option the card does not know, or a twin of a model without weights.
+        UsageError: an option that the card does not know or that would have no effect, or a twin of a model without
+            weights.
     """
     card, origin = _find_card(registry, request.base, context)
     if request.untrained and card.untrained.twin == "none":
@@ -73,7 +74,23 @@ def select_model(registry: Registry, request: ModelRequest, context: DataContext
                 + (f" Did you mean {', '.join(near)}?" if near else "")
                 + f" Known options: {known}."
             )
+    _refuse_idle(request, card)
     return RequestedModel(request, card, origin)
+
+
+def _refuse_idle(request: ModelRequest, card: ModelCard) -> None:
+    """Refuse options that would name another model and change nothing in it."""
+    if request.untrained and "weights" in request.options:
+        raise UsageError(
+            f"{request}: weights= has no meaning for {request.model}, which is drawn at random; leave out one of the "
+            "two"
+        )
+    trained = not (request.untrained or card.stochastic) and (card.weights or "weights" in request.options)
+    if trained and "init" in request.options and card.untrained.twin != "none":
+        raise UsageError(
+            f"{request}: init= has no meaning for {request.base}, which is trained; leave it out, or ask for "
+            f"untrained:{request.base},init={request.options['init']}"
+        )
 
 
 def _find_card(registry: Registry, base: str, context: DataContext) -> tuple[ModelCard, Origin]:

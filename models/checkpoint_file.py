@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +48,8 @@ def read_state(path: Path) -> Mapping[str, Any]:
 
 def _read_torch(path: Path) -> Mapping[str, Any]:
     try:
-        with path.open("rb") as stream:  # of a path, torch judges the kind by its ending
+        with path.open("rb") as stream, warnings.catch_warnings():  # of a path, torch judges the kind by its ending
+            warnings.simplefilter("ignore", UserWarning)  # what is wrong with a file is said once, by us
             state = torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise MissingDataError(_refuse(path, str(error))) from None

@@ -16,6 +16,8 @@ from .weights_place import find_weights, model_string
 
 _HEADS = ("head", "fc", "head_dist", "classifier")
 """Where classifiers lie in a network of timm or torchvision."""
+_COUNTER = "num_batches_tracked"
+"""Ends the name of the batch counter of a batch norm."""
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], context: BuildContext) -> None:
@@ -30,7 +32,8 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], context: Bui
         context: names the model and the file, for the message.
 
     Raises:
-        MissingDataError: a tensor is missing, surplus or misshapen; counted and named.
+        MissingDataError: a tensor is missing, surplus, misshapen or no float where the network's is; counted and
+            named.
     """
     state, wanted = dict(tensors), network.state_dict()
     del tensors
@@ -43,7 +46,7 @@ def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], context: Bui
 
 def _counters(wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the batch counters of batch norms, which older files lack and which shape no number."""
-    counters = [name for name in wanted if name.endswith("num_batches_tracked")]
+    counters = [name for name in wanted if name.endswith(_COUNTER)]
     return {name: torch.zeros((), dtype=torch.long) for name in counters}
 
 
@@ -87,8 +90,10 @@ def _own(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
 def _check_fit(model: str, path: Path, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     missing = [name for name in wanted if name not in state]
     surplus = [name for name in state if name not in wanted]
-    shapes = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
-    if not (missing or surplus or shapes):
+    both = [name for name in wanted if name in state]
+    shapes = [name for name in both if state[name].shape != wanted[name].shape]
+    formats = [name for name in both if not _same_kind(name, state[name], wanted[name])]
+    if not (missing or surplus or shapes or formats):
         return
     parts = []
     if missing:
@@ -96,6 +101,15 @@ def _check_fit(model: str, path: Path, state: Mapping[str, Tensor], wanted: Mapp
     if surplus:
         parts.append(f"{len(surplus)} unexpected (first: {surplus[0]})")
     if shapes:
-        got, want = tuple(state[shapes[0]].shape), tuple(wanted[shapes[0]].shape)
-        parts.append(f"{len(shapes)} wrong shape (first: {shapes[0]} {got} instead of {want})")
-    raise MissingDataError(f"{model}: {path} does not fit: {', '.join(parts)}. Wrong file or revision?")
+        sizes = f"{tuple(state[shapes[0]].shape)} instead of {tuple(wanted[shapes[0]].shape)}"
+        parts.append(f"{len(shapes)} wrong shape (first: {shapes[0]} {sizes})")
+    if formats:
+        got, want = (str(tensors[formats[0]].dtype).removeprefix("torch.") for tensors in (state, wanted))
+        parts.append(f"{len(formats)} in the wrong number format (first: {formats[0]} {got} instead of {want})")
+    guess = ": a quantized file?" if formats else ". Wrong file or revision?"
+    raise MissingDataError(f"{model}: {path} does not fit: {', '.join(parts)}{guess}")
+
+
+def _same_kind(name: str, found: Tensor, wanted: Tensor) -> bool:
+    """Tell whether both are floats or neither is; batch counters, which shape no number, may be averaged to floats."""
+    return name.endswith(_COUNTER) or found.is_floating_point() == wanted.is_floating_point()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -16,6 +18,7 @@ from harness.types import BuildContext
 from .option_values import choose
 from .transfer import Images, as_tensor
 
+_log = logging.getLogger(__name__)
 _INSTANCE_EPS = 1e-5
 """Added to the variance of a channel, as torch's instance norm does."""
 
@@ -64,6 +67,9 @@ class Preprocess:
         self._instance = transform.channel_norm == "instance" and transform.mean_std == "card"
         self._mean = torch.tensor(mean, dtype=torch.float32, device=device)
         self._std = torch.tensor(std, dtype=torch.float32, device=device)
+        silent = transform.mean is None and transform.std is None and transform.mean_std != "none"
+        if silent and not self._instance:
+            _warn_once(name)
 
     def __call__(self, images: Images | Tensor) -> Prepared:
         """Prepare (N, C, H, W) uint8 0..255 or float32 in [0, 1], in any memory order; a tensor lies on the device.
@@ -130,6 +136,11 @@ class Preprocess:
         rows = pixels.permute(0, 2, 3, 1).reshape(count, height, width * channels)
         rows = torch.addcmul(shift.repeat(width), rows, scale.repeat(width))
         return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+@cache
+def _warn_once(name: str) -> None:
+    _log.warning("%s: the card gives no mean and sd; pixels go in as 0..1", name)
 
 
 def _cycle(transform: InputTransform, channels: int, name: str) -> tuple[list[float], list[float]]:

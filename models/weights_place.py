@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 from harness.cards import ModelCard, WeightsSpec
 from harness.errors import MissingDataError
-from harness.hub import why_not
+from harness.hub import is_gated, why_not
 from harness.types import BuildContext, DataContext
 
 _HUB = "hf-hub:"
@@ -15,6 +16,8 @@ _DATASETS = "datasets/"
 _GITHUB = "github:"
 _TORCHVISION = "torchvision:"
 _TRAINED = "trained:"
+_UNASKED, _ALONE = "not asked (--offline)", "no connection"
+"""Why nothing was downloaded, where the file may be there."""
 _SCHEMES = ("timm:", _HUB, "file:")
 
 
@@ -75,7 +78,8 @@ def _from_hub(spec: WeightsSpec, context: BuildContext) -> Path:
 
     huggingface_hub.logging.set_verbosity_error()  # what went wrong is said once, by us
     kind, repository = _repository(spec)
-    problem = "not asked (--offline)" if context.offline else ""
+    gated, refused = context.card.access.gated != "no", False
+    problem = _UNASKED if context.offline else ""
     for file in spec.files:
         try:
             return Path(
@@ -88,14 +92,17 @@ def _from_hub(spec: WeightsSpec, context: BuildContext) -> Path:
                     local_files_only=context.offline,
                 )
             )
-        except GatedRepoError:
-            raise MissingDataError(_explain_gated(spec, context)) from None
         except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
-            problem = problem or why_not(error)
+            problem, refused = problem or _why(error), refused or is_gated(error)
+            gated = gated or isinstance(error, GatedRepoError)  # the card does not know, the hub does
+            if isinstance(error, GatedRepoError):
+                problem = _why(error)
+                break
             if isinstance(error, LocalEntryNotFoundError) and not context.offline:
                 break  # no connection: the next file would only wait as long
-    if context.card.access.gated != "no":
-        raise MissingDataError(_explain_gated(spec, context))
+    if gated:
+        closed = refused or huggingface_hub.get_token() is None
+        raise MissingDataError(_explain_gated(spec, context, problem, closed=closed))
     raise MissingDataError(_explain_absent(spec, context, problem))
 
 
@@ -111,7 +118,7 @@ def _from_torchvision(spec: WeightsSpec, context: BuildContext) -> Path:
     target = context.cache / "torchvision" / file
     if target.is_file():
         return target
-    problem = "not asked (--offline)"
+    problem = _UNASKED
     if not context.offline:
         from torch.hub import download_url_to_file
         from torchvision.models import get_model_weights
@@ -121,7 +128,7 @@ def _from_torchvision(spec: WeightsSpec, context: BuildContext) -> Path:
         try:
             download_url_to_file(url, str(target), hash_prefix=spec.sha256, progress=False)
         except (OSError, RuntimeError) as error:
-            problem = why_not(error)
+            problem = _why(error)
         else:
             return target
     raise MissingDataError(_explain_absent(spec, context, problem))
@@ -129,20 +136,32 @@ def _from_torchvision(spec: WeightsSpec, context: BuildContext) -> Path:
 
 def _explain_absent(spec: WeightsSpec, context: BuildContext, problem: str) -> str:
     name = model_string(context.card)
-    places = [str(place) for place in local_places(spec, context)] or ["no --data-dir given"]
     example = (spec.paths or [f"{spec.source.removeprefix(_HUB).removeprefix(_GITHUB)}/{spec.files[0]}"])[0]
     facts = f"{f'{spec.size_gb:g} GB, ' if spec.size_gb else ''}licence {context.card.access.licence or 'unknown'}"
-    offered = not spec.source.startswith(_GITHUB)
-    last = (
-        f"pass {name},weights=PATH, or run without --offline to download it"
-        if offered
-        else (f"or pass {name},weights=PATH")
-    )
+    own = f"pass {name},weights=PATH"
+    last = f"or {own}" if spec.source.startswith(_GITHUB) else f"{own}, or {_again(problem)}"
     return (
-        f"{name}: weights not found ({', '.join([*places, str(context.cache)])}; download: {problem}). Put "
+        f"{name}: weights not found ({_searched(spec, context)}; download: {problem}). Put "
         f"{spec.files[0]} of {spec.source} at DIR/{example} and pass --data-dir DIR, {last} ({facts}). "
         f"untrained:{name} runs without weights."
     )
+
+
+def _searched(spec: WeightsSpec, context: BuildContext) -> str:
+    places = [str(place) for place in local_places(spec, context)] or ["no --data-dir given"]
+    return ", ".join([*places, str(context.cache)])
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, HTTPError):
+        return f"refused with status {error.code}"
+    return _ALONE if isinstance(error, (URLError, ConnectionError, TimeoutError)) else why_not(error)
+
+
+def _again(problem: str) -> str:
+    """Say how to run again so that the download may succeed."""
+    known = {_UNASKED: "run without --offline to download it", _ALONE: "connect and run again"}
+    return known.get(problem, "mend that and run again")
 
 
 def _explain_untrained(spec: WeightsSpec, context: BuildContext) -> str:
@@ -156,14 +175,20 @@ def _explain_untrained(spec: WeightsSpec, context: BuildContext) -> str:
     )
 
 
-def _explain_gated(spec: WeightsSpec, context: BuildContext) -> str:
+def _explain_gated(spec: WeightsSpec, context: BuildContext, problem: str, *, closed: bool) -> str:
+    """Say why gated weights are not there; what to do first is to be let in, where the owner or a login is lacking."""
     name, (kind, repository) = model_string(context.card), _repository(spec)
     place = (spec.paths or [f"{repository}/{spec.files[0]}"])[0]
     gated, licence = context.card.access.gated, context.card.access.licence or "unknown"
     gated = "by their owner" if gated == "no" else gated  # the card does not know, the hub does
+    page, again = f"{kind} page of {repository} on Hugging Face", _again(problem)
+    if closed:
+        rerun = again if problem in (_UNASKED, _ALONE) else "run again"
+        advice = f"Accept the terms on the {page}, log in (hf auth login), and {rerun}"
+    else:
+        advice = f"{again[0].upper()}{again[1:]} (terms: the {page}; login: hf auth login)"
     return (
-        f"{name}: weights are gated ({gated}). Licence: {licence}. Accept the terms on the {kind} page of {repository} "
-        f"on Hugging Face, log in (hf auth login), and rerun; or place {spec.files[0]} at "
-        f"DIR/{place} and pass --data-dir DIR, or use {name},weights=PATH. "
-        f"Results from its untrained twin: untrained:{name}. Precomputed vectors: embeddings:PATH."
+        f"{name}: weights are gated ({gated}). Licence: {licence}. Not found ({_searched(spec, context)}; download: "
+        f"{problem}). {advice}; or place {spec.files[0]} at DIR/{place} and pass --data-dir DIR, or use "
+        f"{name},weights=PATH. untrained:{name} runs at once, without weights. Precomputed vectors: embeddings:PATH."
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
+import torch
 import toy
+import yaml
+from safetensors.torch import save_file
 from small_task import enter
 
 from harness.build_trials import centred_cosine
@@ -28,7 +33,7 @@ from torch import nn
 class Plain:
     """Mean, spread and corner of every channel."""
 
-    card = {{"views": ["image"], "input": {{"channels": 3, "size": 16, "resize": "none"}},
+    card = {{"views": ["image"], "input": {{"channels": 3, "size": 16, "resize": "none", "mean_std": "none"}},
             "access": {{"licence": "MIT"}}, {card}}}
 
     def __init__(self, context):
@@ -134,6 +139,80 @@ def test_a_card_that_says_too_little_is_a_warning(folder: Path) -> None:
     ):
         assert lines[name].state == "warning"
         assert words in lines[name].advice
+
+
+def test_a_network_that_names_no_library_needs_a_transform_too(folder: Path) -> None:
+    """What a card requires is not what tells whether it looks at pixels."""
+    path = folder / "bare.py"
+    source = NETWORK.format(network=SMALL.format(tail=""), after="pass")
+    path.write_text(source.replace(', "mean_std": "none"', "").replace('"requires": ["torch"],', ""))
+    (request,) = parse_models(f"file:{path}:model")
+    lines = {line.name: line for line in check(load_registry(), request, RunOptions(dtype="float32"))}
+    assert lines["transform on the card"].state == "warning"
+    (request,) = parse_models("pixel-stats")
+    assert "transform on the card" not in {line.name for line in check(load_registry(), request, RunOptions())}
+
+
+def mirror(folder: Path, digest: str | None) -> tuple[str, str]:
+    """Put weights of a small network into a mirror, and write its card; return the model string and the sha256."""
+    place = folder / "mirror/lab/net/model.safetensors"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    save_file(timm.create_model("resnet18", num_classes=0).state_dict(), place)
+    found = hashlib.sha256(place.read_bytes()).hexdigest()
+    weights = {"source": "hf-hub:lab/net", "sha256": found[:12] if digest == "right" else digest}
+    card = {
+        "name": "net",
+        "build": "harness.models.timm_backbone:build",
+        "arch": "resnet18",
+        "kwargs": {"num_classes": 0},
+        "weights": weights,
+        "input": {"size": 64, "mean": [0.5] * 3, "std": [0.5] * 3},
+        "output": {"pooling": "gap", "stages": {"last": 4}},
+        "options": ["weights"],
+    }
+    (folder / "net.yaml").write_text(yaml.safe_dump(card))
+    return "file:net.yaml", found
+
+
+@pytest.mark.parametrize(
+    ("digest", "own", "state", "words"),
+    [
+        ("right", False, "ok", ""),
+        ("right", True, "ok", ""),
+        (None, False, "skipped", "; the card names none"),
+        ("0" * 12, True, "skipped", ", of weights=mirror/lab/net/model.safetensors"),
+    ],
+)
+def test_weights_are_compared_with_the_card(
+    digest: str | None, own: bool, state: str, words: str, folder: Path
+) -> None:
+    """One line says whether the file is the one that the card names."""
+    text, found = mirror(folder, digest)
+    (request,) = parse_models(text + (",weights=mirror/lab/net/model.safetensors" if own else ""))
+    lines = check(load_registry(), request, RunOptions(data_dirs=(folder / "mirror",), offline=True))
+    (line,) = [one for one in lines if one.name == "weights are the card's"]
+    assert (line.state, line.seen) == (state, f"sha256 {found[:16]}…{words}")
+
+
+def test_weights_of_another_hash_end_the_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The refusal is that of an evaluation, and nothing is built before; a twin has no weights to compare."""
+    text, found = mirror(folder, "0" * 12)
+    with pytest.raises(SystemExit) as stop:
+        main(["models", "check", text, "--data-dir", "mirror", "--offline"])
+    assert stop.value.code == 5
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"is not the file its card names: expected sha256 000000000000…, found {found[:16]}…" in shown
+    lines = check(load_registry(), parse_models(f"untrained:{text}")[0], RunOptions(offline=True))
+    assert "weights are the card's" not in {line.name for line in lines}
+
+
+def test_an_unknown_twin_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    """The prefix does not hide what was meant."""
+    with pytest.raises(SystemExit) as stop:
+        main(["models", "check", "untrained:resnt18"])
+    assert stop.value.code == 3
+    assert "unknown model 'resnt18'. Did you mean resnet18" in capsys.readouterr().err
 
 
 def test_stages_that_depend_on_the_question_are_found(lint) -> None:

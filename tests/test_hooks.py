@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 from places import ROOT
 
 from harness import hookspecs
 from harness.cards import ModelCard
+from harness.cli import main
 from harness.plugins import assemble, load_registry
 
 HOOKS = sorted(name for name, value in vars(hookspecs).items() if name.startswith("harness_") and callable(value))
@@ -90,3 +92,67 @@ def test_a_faulty_plugin_is_kept_as_data(plugin: object, words: str) -> None:
     assert [words in str(broken) for broken in registry.broken] == [True]
     assert "resnet18" in registry.cards
     assert registry.datasets["hest"].startswith("harness.tasks")
+
+
+class Aliases:
+    """A plugin whose card goes by names that are taken, and by one that is free."""
+
+    @hookspecs.hookimpl
+    def harness_models(self):
+        """Offer a card."""
+        return [ModelCard(name="my-net", label="ResNet18", aliases=["UNIv2", "resnet18", "MyNet"], build="x:y")]
+
+
+def test_an_alias_that_is_taken_is_told() -> None:
+    """It leads where it led; the card is there under its own name and its free alias."""
+    registry = assemble(extra={"faulty": Aliases()})
+    assert [str(broken).partition("): ")[2].partition(" (")[0] for broken in registry.broken] == [
+        "alias 'UNIv2' of model 'my-net' refused: already leads to uni2-h, registered by harness.models",
+        "alias 'resnet18' of model 'my-net' refused: already leads to resnet18, registered by harness.models",
+    ]
+    assert (registry.owner("UNIv2"), registry.owner("resnet18"), registry.owner("MyNet")) == (
+        "uni2-h",
+        "resnet18",
+        "my-net",
+    )
+    assert registry.owner("ResNet18") == "resnet18"
+
+
+def test_a_name_that_is_an_alias_is_refused() -> None:
+    """A card cannot take over the alias of another by its name."""
+
+    class First:
+        @hookspecs.hookimpl
+        def harness_models(self):
+            return [ModelCard(name="first", aliases=["second"], build="x:y"), ModelCard(name="second", build="x:y")]
+
+    registry = assemble(extra={"faulty": First()})
+    assert "model 'second' refused: already leads to first, registered by faulty" in str(registry.broken[0])
+    assert (registry.owner("second"), "second" in registry.cards) == ("first", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("resnet18", "'resnet18' is taken: registered by harness.models (bioimage-harness"),
+        ("short", "'short' is taken, an alias of my-net: registered by faulty"),
+    ],
+)
+def test_no_package_is_started_under_a_name_that_is_taken(
+    name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``models new`` names the owner and writes nothing."""
+
+    class Short:
+        @hookspecs.hookimpl
+        def harness_models(self):
+            return [ModelCard(name="my-net", aliases=["short"], build="x:y")]
+
+    registry = assemble(extra={"faulty": Short()})
+    monkeypatch.setattr("harness.plugins.load_registry", lambda: registry)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["models", "new", name])
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

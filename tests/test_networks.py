@@ -19,8 +19,10 @@ from places import SHARED, needs_shared
 
 from harness.cards import InputTransform, ModelCard
 from harness.errors import MismatchError, ModelOutputError, UsageError
+from harness.modelstring import parse_models
 from harness.plugins import load_registry
-from harness.types import Batch, BuildContext, Model
+from harness.selection import select_model
+from harness.types import Batch, BuildContext, DataContext, Model
 
 CARDS = load_registry().cards
 
@@ -260,6 +262,51 @@ def test_means_are_cycled_over_more_channels() -> None:
     images = np.full((1, 5, 8, 8), 255, dtype=np.uint8)
     found = Preprocess(transform(), 5, "cpu", "x")(images).pixels[0, :, 0, 0].tolist()
     assert found == pytest.approx([0.5 / 0.2, 0.6 / 0.3, 0.7 / 0.4, 0.5 / 0.2, 0.6 / 0.3], abs=1e-5)
+
+
+def test_pixels_that_nobody_normalises_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A card without mean and sd runs, with one warning; one that says there is no normalisation runs without."""
+    bare = transform(mean=None, std=None)
+    for meant in (transform(), bare.model_copy(update={"mean_std": "none"})):
+        Preprocess(meant, 3, "cpu", "told-once")
+    Preprocess(bare.model_copy(update={"channel_norm": "instance"}), 3, "cpu", "told-once")
+    assert not caplog.messages
+    for _ in range(2):
+        Preprocess(bare, 3, "cpu", "told-once")
+    assert caplog.messages == ["told-once: the card gives no mean and sd; pixels go in as 0..1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "untrained:resnet18,weights=x.pt",
+            "x.pt: weights= has no meaning for untrained:resnet18, which is drawn at random; leave out one of the two",
+        ),
+        ("untrained:gcn,weights=x.pt", "weights= has no meaning for untrained:gcn"),
+        ("untrained:timm:resnet18,weights=x.pt", "weights= has no meaning for untrained:timm:resnet18"),
+        (
+            "resnet18,init=active",
+            "resnet18,init=active: init= has no meaning for resnet18, which is trained; leave it out, or ask for "
+            "untrained:resnet18,init=active",
+        ),
+        ("timm:resnet18,weights=x.pt,init=active", "ask for untrained:timm:resnet18,init=active"),
+    ],
+)
+def test_an_option_that_would_change_nothing_but_the_name_is_refused(text: str, words: str) -> None:
+    """Weights of a twin, and the initialisation of a trained network, are asked for by mistake."""
+    with pytest.raises(UsageError) as caught:
+        select_model(load_registry(), parse_models(text)[0], DataContext())
+    assert words in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["untrained:resnet18,init=active", "resnet18,weights=x.pt", "untrained:gcn", "gcn", "gcn,weights=x.pt"]
+)
+def test_options_that_change_something_are_taken(text: str) -> None:
+    """Each of the two options has its place."""
+    assert str(select_model(load_registry(), parse_models(text)[0], DataContext()).request) == text
 
 
 def test_resizing_clamps_and_crops() -> None:

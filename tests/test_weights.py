@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import pickle
 from dataclasses import replace
+from email.message import Message
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.error import HTTPError, URLError
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ import timm
 import torch
 from harness.models.alexnet import build as build_alexnet
 from harness.models.checkpoint_file import read_state
+from harness.models.fitting import load_weights
 from harness.models.timm_backbone import build
 from harness.models.timm_schemes import timm_card
 from harness.models.weights import identify as hash_weights
@@ -203,6 +207,45 @@ def test_weights_that_do_not_fit_are_refused(change, words: str, folder: Path) -
     assert message == f"tiny-net: {path} does not fit: {words} Wrong file or revision?"
 
 
+@pytest.mark.parametrize(
+    ("names", "dtype", "words"),
+    [
+        (["conv1.weight", "bn1.weight"], torch.int8, "2 in the wrong number format (first: conv1.weight int8 instead"),
+        (["bn1.weight"], torch.bool, "1 in the wrong number format (first: bn1.weight bool instead"),
+        (["bn1.weight"], torch.complex64, "1 in the wrong number format (first: bn1.weight complex64 instead"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["safetensors", "torch"])
+def test_weights_that_are_no_floats_are_refused(
+    names: list[str], dtype: torch.dtype, words: str, kind: str, folder: Path
+) -> None:
+    """Whole, logical and complex numbers are no weights of a network of floats, and are not turned into some."""
+    state, path = dict(small("resnet18").state_dict()), folder / "model.bin"
+    state.update({name: state[name].to(dtype) for name in names})
+    save_file(state, path) if kind == "safetensors" else torch.save(state, path)
+    message = failure(context(weights=path), MissingDataError)
+    assert message == f"tiny-net: {path} does not fit: {words} of float32): a quantized file?"
+
+
+def test_floats_where_a_network_counts_are_refused() -> None:
+    """An index kept as floats is refused too; a batch counter, which shapes no number, may be an average."""
+    module = nn.BatchNorm1d(2)
+    module.register_buffer("index", torch.zeros(3, dtype=torch.long))
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    asked = context(weights=Path(__file__))
+    load_weights(module, {**state, "num_batches_tracked": torch.tensor(2.5)}, asked)
+    assert module.num_batches_tracked.dtype == torch.long
+    with pytest.raises(MissingDataError, match=r"first: index float32 instead of int64\): a quantized file\?"):
+        load_weights(module, {**state, "index": torch.zeros(3)}, asked)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_float_format_is_taken(dtype: torch.dtype, folder: Path) -> None:
+    """Half and double precision are weights like others."""
+    path = write(small("resnet18").to(dtype), folder / "model.safetensors")
+    assert build(context(weights=path))._module.conv1.weight.dtype == torch.float32
+
+
 def test_weights_of_another_architecture_are_refused(folder: Path) -> None:
     """A ViT's file for a ResNet lacks all and has all, and the message counts both."""
     path = write(small("vit_tiny_patch16_224"), folder / "vit.safetensors")
@@ -275,7 +318,14 @@ def test_whole_networks_and_programs_are_refused(folder: Path) -> None:
         assert "torch.save(model.state_dict(), PATH)" in message
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
+@pytest.mark.filterwarnings("error")
+def test_torchs_own_warnings_do_not_stand_before_a_refusal(folder: Path) -> None:
+    """A pickle of another protocol is refused in our words alone."""
+    (folder / "model.bin").write_bytes(pickle.dumps({"conv1.weight": Intruder()}, protocol=4))
+    assert "refused: reading it would run code" in failure(context(weights=folder / "model.bin"), MissingDataError)
+
+
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -364,47 +414,86 @@ def test_weights_that_are_nowhere_are_explained(folder: Path) -> None:
     assert not (folder / "cache").exists() or not list((folder / "cache").rglob("*.safetensors"))
 
 
-def test_gated_weights_are_explained() -> None:
-    """For gated weights the message names licence, model page, login, and what runs without them."""
-    gated = card("resnet18", access={"gated": "institutional", "licence": "CC-BY-NC-ND-4.0"})
-    assert failure(context(card=gated), MissingDataError) == (
-        "tiny-net: weights are gated (institutional). Licence: CC-BY-NC-ND-4.0. Accept the terms on the model page of "
-        "lab/tiny-net on Hugging Face, log in (hf auth login), and rerun; or place model.safetensors at "
-        "DIR/lab/tiny-net/model.safetensors and pass --data-dir DIR, or use tiny-net,weights=PATH. Results from its "
-        "untrained twin: untrained:tiny-net. Precomputed vectors: embeddings:PATH."
-    )
-
-
-def hub_error(kind: type[Exception]) -> Exception:
+def hub_error(kind: type[Exception], status: int | None = 403) -> Exception:
     """Make an error of the hub's library as it is raised for a refused request."""
     error = kind.__new__(kind, "403 Client Error for url: example.org")
-    error.response = SimpleNamespace(status_code=403)  # type: ignore[attr-defined]
+    error.response = SimpleNamespace(status_code=status)  # type: ignore[attr-defined]
     return error
+
+
+def set_hub(monkeypatch: pytest.MonkeyPatch, error: Exception | None = None, token: str | None = None) -> None:
+    """Let every download fail, and say whether somebody is logged in."""
+
+    def fail(*arguments: Any, **more: Any) -> str:
+        raise error or hub_error(LocalEntryNotFoundError, status=None)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: token)
+
+
+PAGE = "model page of lab/tiny-net on Hugging Face"
+
+
+@pytest.mark.parametrize(
+    ("offline", "error", "token", "problem", "advice"),
+    [
+        (True, None, "t", "not asked (--offline)",
+         f"Run without --offline to download it (terms: the {PAGE}; login: hf auth login)"),
+        (True, None, None, "not asked (--offline)",
+         f"Accept the terms on the {PAGE}, log in (hf auth login), and run without --offline to download it"),
+        (False, None, "t", "no connection", f"Connect and run again (terms: the {PAGE}; login: hf auth login)"),
+        (False, ConnectionError("example.org"), "t", "no connection",
+         f"Connect and run again (terms: the {PAGE}; login: hf auth login)"),
+        (False, None, None, "no connection",
+         f"Accept the terms on the {PAGE}, log in (hf auth login), and connect and run again"),
+        (False, hub_error(GatedRepoError), "t", "refused with status 403",
+         f"Accept the terms on the {PAGE}, log in (hf auth login), and run again"),
+        (False, hub_error(HfHubHTTPError, 401), "t", "refused with status 401",
+         f"Accept the terms on the {PAGE}, log in (hf auth login), and run again"),
+        (False, hub_error(HfHubHTTPError, 500), "t", "refused with status 500",
+         f"Mend that and run again (terms: the {PAGE}; login: hf auth login)"),
+    ],
+)  # fmt: skip
+def test_gated_weights_are_explained(
+    offline: bool, error: Exception | None, token: str | None, problem: str, advice: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The message says why the file is not there; terms and login come first only where they are what is lacking."""
+    set_hub(monkeypatch, error, token)
+    gated = card("resnet18", access={"gated": "institutional", "licence": "CC-BY-NC-ND-4.0"})
+    assert failure(context(card=gated, offline=offline, data_dirs=(Path("data"),)), MissingDataError) == (
+        "tiny-net: weights are gated (institutional). Licence: CC-BY-NC-ND-4.0. Not found "
+        "(data/lab/tiny-net/model.safetensors, data/lab/tiny-net/pytorch_model.bin, cache; download: "
+        f"{problem}). {advice}; or place model.safetensors at DIR/lab/tiny-net/model.safetensors and pass --data-dir "
+        "DIR, or use tiny-net,weights=PATH. untrained:tiny-net runs at once, without weights. Precomputed vectors: "
+        "embeddings:PATH."
+    )
 
 
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (ConnectionError("HTTPSConnectionPool(host='example.org')"), "download: ConnectionError)"),
+        (ConnectionError("HTTPSConnectionPool(host='example.org')"), "download: no connection)"),
+        (URLError("example.org: Name or service not known"), "or connect and run again (0.02 GB"),
+        (HTTPError("example.org", 503, "busy", Message(), None), "download: refused with status 503)"),
         (OSError(28, "No space left on device"), "download: No space left on device)"),
+        (OSError(28, "No space left on device"), "or mend that and run again (0.02 GB"),
         (hub_error(HfHubHTTPError), "download: refused with status 403)"),
         (hub_error(EntryNotFoundError), "download: the repository has no such file)"),
         (hub_error(LocalEntryNotFoundError), "download: no connection)"),
-        (hub_error(GatedRepoError), "weights are gated (by their owner). Licence: apache-2.0. Accept the terms on"),
+        (hub_error(GatedRepoError), "weights are gated (by their owner). Licence: apache-2.0. Not found"),
+        (hub_error(GatedRepoError), "download: refused with status 403). Accept the terms on"),
     ],
 )
 def test_a_failed_download_is_explained_without_addresses(
     error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Online, the reason is given in a few words; the addresses in a library's error are not passed on."""
-
-    def fail(*arguments: Any, **more: Any) -> str:
-        raise error
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+    set_hub(monkeypatch, error)
     message = failure(context(offline=False), MissingDataError)
     assert words in message
     assert "example.org" not in message
+    assert "--offline" not in message
 
 
 def test_a_wrong_source_is_explained() -> None:

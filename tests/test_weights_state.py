@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,16 @@ def test_the_list_shows_it_and_the_settings_know_the_mirror(
     assert str(place) in shown.replace("\n    ", "")
     for key in ("name:", "licence:", "exposure:", "expect:", "stages:", "at_hand:"):
         assert key in shown
+
+
+def test_a_revision_that_is_not_pinned_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``models show`` says that the hub's newest file is taken; JSON keeps null, and other sources have none."""
+    main(["models", "show", "resnet18"])
+    assert "  revision: not pinned" in capsys.readouterr().out.splitlines()
+    main(["models", "show", "resnet18", "--json"])
+    assert json.loads(capsys.readouterr().out)["weights"]["revision"] is None
+    main(["models", "show", "alexnet"])
+    assert "revision" not in capsys.readouterr().out
+    (folder / "mine.yaml").write_text("name: mine\nbuild: x:y\nweights: {source: hf-hub:lab/net, revision: abc1234}\n")
+    main(["models", "show", "file:mine.yaml"])
+    assert "  revision: abc1234" in capsys.readouterr().out.splitlines()

@@ -369,18 +369,23 @@ PAGES = {
 
 
 @pytest.mark.parametrize("name", list(PAGES))
-def test_gated_weights_without_a_token_say_what_to_do(name: str, tmp_path: Path) -> None:
+def test_gated_weights_without_a_token_say_what_to_do(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Offline and without a file: terms, page, place of the file, twin."""
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     card, page = CARDS[name], PAGES[name]
     with pytest.raises(MissingDataError) as caught:
         BUILDERS[name].identify(BuildContext(card, cache=tmp_path, offline=True))
     message, owner = str(caught.value), page.partition(" of ")[2]
     assert message.startswith(
-        f"{name}: weights are gated ({card.access.gated}). Licence: {card.access.licence}. Accept the terms on the "
-        f"{page} on Hugging Face, log in (hf auth login), and rerun; or place {card.weights.files[0]} at "
-        f"DIR/{owner}/{card.weights.files[0]} and pass --data-dir DIR, or use {name},weights=PATH."
+        f"{name}: weights are gated ({card.access.gated}). Licence: {card.access.licence}. Not found ("
     )
-    assert f"Results from its untrained twin: untrained:{name}." in message
+    assert (
+        f"Accept the terms on the {page} on Hugging Face, log in (hf auth login), and run without --offline to "
+        f"download it; or place {card.weights.files[0]} at DIR/{owner}/{card.weights.files[0]} and pass --data-dir "
+        f"DIR, or use {name},weights=PATH. untrained:{name} runs at once, without weights."
+    ) in message
 
 
 # ----------------------------------------------------------------------------- stages

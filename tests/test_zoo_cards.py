@@ -295,10 +295,12 @@ def test_gated_weights_say_how_to_get_them(name: str, folder: Path) -> None:
     message, repository = str(caught.value), card.weights.source.removeprefix("hf-hub:").removeprefix("datasets/")
     assert message.startswith(f"{name}: weights are gated ({card.access.gated}). Licence: {card.access.licence}. ")
     for words in (
-        f"page of {repository} on Hugging Face, log in",
+        f"page of {repository} on Hugging Face",
+        "hf auth login",
+        "download: not asked (--offline)",
         f"{card.weights.files[0]} at DIR/{(card.weights.paths or [f'{repository}/{card.weights.files[0]}'])[0]}",
         f"{name},weights=PATH",
-        f"untrained:{name}",
+        f"untrained:{name} runs at once, without weights.",
         "embeddings:PATH",
     ):
         assert words in message
