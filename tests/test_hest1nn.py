@@ -193,6 +193,7 @@ def test_the_oracle_through_the_reader(tmp_path: Path, shape: Shape) -> None:
     alter(tree.patches("A"), "coords", lambda v: np.array(oracle["top_left_px"]))
     alter(tree.patches("A"), "img", lambda v: np.zeros((len(names), SIDE, SIDE, 3), dtype=np.uint8))
     grid.set_metadata("A", pixel_size_um_estimated=oracle["pixel_size_um"], inter_spot_dist=oracle["pitch_um"])
+    grid.set_metadata("A", fullres_px_width=None, fullres_px_height=None)
     write_nuclei(tree.nuclei("A"), [wkb_polygon([tuple(cell)]) for cell in oracle["cells_px"]])
     dataset = grid.open()
     kept = [(name, one) for name, one in zip(names, oracle["expected"], strict=True) if one["kept"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from hest1nn_factory import PITCH, Grid, put_nuclei, write_grid, write_slide
+from harness.tasks.datasets.hest1nn_regularity import check_grid
+from harness.tasks.metrics.neighbourhoods import measure_pitch
+from hest1nn_factory import PITCH, Grid, place_spots, put_nuclei, write_grid, write_slide
 from hest_factory import SLIDES, alter, cut, drop, rename, set_attribute, wkb_polygon, write_nuclei, write_split
 
 from harness.cli import main
@@ -91,19 +94,44 @@ BAD: dict[str, tuple[Break, type[HarnessError], str]] = {
     "pitch too short": (
         lambda g: g.set_metadata("B", inter_spot_dist=50),
         DamagedFileError,
-        r"section B: inter_spot_dist gives a pitch of 50 um, measured are 100 um \(median.*pitch wrong\?",
+        r"section B: inter_spot_dist gives a pitch of 50 um, measured are 100 um .*wrong, or the pixel size, 0\.5 um\?",
     ),
     "pitch far too long": (
         lambda g: g.set_metadata("B", inter_spot_dist=250),
         DamagedFileError,
-        r"inter_spot_dist gives a pitch of 250 um, measured are 100 um .*pitch wrong\?",
+        r"inter_spot_dist gives a pitch of 250 um, measured are 100 um .*pitch wrong, or",
     ),
     "pitch too long": (
         lambda g: g.set_metadata("B", inter_spot_dist=190),
         DamagedFileError,
         r"B\.h5ad: section B: spot \d+ has more than 9 spots within .* pitch wrong\?",
     ),
-    "spots on no grid": (scatter, DamagedFileError, r"section B: .*(more than 9 spots|pitch wrong)"),
+    "spots on no grid": (scatter, DamagedFileError, r"section B: the spots lie on no (square )?grid"),
+    "patches elsewhere than their spots": (
+        lambda g: alter(g.tree.patches("B"), "coords", lambda v: v[np.random.default_rng(0).permutation(len(v))]),
+        DamagedFileError,
+        r"section B: .*B\.h5 and .*B\.h5ad contradict each other: .*\d+ of 16 spots lie more than 56 px \(a quarter",
+    ),
+    "another pixel size in the patch file": (
+        lambda g: set_attribute(g.tree.patches("B"), "img", "pixel_size", 0.55),
+        DamagedFileError,
+        r"B\.json: section B: pixel_size_um_estimated: 0\.5 um, but .*B\.h5: img states 0\.55 um, expected .* 5%",
+    ),
+    "nuclei outside the slide": (
+        lambda g: put_nuclei(g, "B", g.nuclei["B"] + 1e6 * (np.arange(80) % 2 == 0)[:, None]),
+        DamagedFileError,
+        r"B_cellvit_seg\.parquet: section B: 40 of 80 nuclei \(50\.00%\) lie outside the slide of \d+ x \d+ px",
+    ),
+    "the nuclei of another section": (
+        lambda g: shutil.copy(g.tree.nuclei("B"), g.tree.nuclei("C")),
+        DamagedFileError,
+        r"sections B and C: expected two segmentations, found the same content in .*B_cell.* and .*C_cell",
+    ),
+    "a patient on both sides": (
+        lambda g: [g.set_metadata(name, patient="Patient 1") for name in ("A", "C")],
+        SpecError,
+        r"fold 0: Patient 1 of 'Study' is in train \(C\) and test \(A\), .* protocol\.params\.shared_patients: note",
+    ),
     "no pitch and another grid": (
         lambda g: [stretch(g, 1.2), g.set_metadata("B", inter_spot_dist=None)],
         MissingDataError,
@@ -231,11 +259,12 @@ def notes(grid: Grid, **options: Any) -> str:
 
 
 def test_a_patient_in_train_and_test_is_noted(grid: Grid) -> None:
-    """It is named with its folds, and refused by no one: shipped tasks have such folds; another study's is another."""
+    """With ``note`` it is named with its folds: shipped tasks have such folds; another study's patient is another."""
     assert "patient" not in notes(grid)
     grid.set_metadata("A", patient="Patient 1")
     grid.set_metadata("C", patient="Patient 1")
-    assert "patient in train and test: Patient 1 (fold 0, 2); scores are optimistic" in notes(grid)
+    told = "patient in train and test: Patient 1 (fold 0, 2); scores are optimistic"
+    assert told in notes(grid, shared_patients="note")
     grid.set_metadata("C", dataset_title="Another study")
     assert "patient" not in notes(grid)
 
@@ -281,9 +310,74 @@ def test_the_table_states_what_the_json_leaves_out(grid: Grid) -> None:
         rows = [(name, 0.5, "100.0", "Patient 1", "") for name in grid.tree.sections]
         header = ("id", "pixel_size_um_estimated", "inter_spot_dist", "patient", "fullres_px_width")
         csv.writer(stream).writerows([header, *rows])
-    after = grid.open()
+    after = grid.open(shared_patients="note")
     assert after.data_hash == before.data_hash
     assert any(note.startswith("patient in train and test: Patient 1 (fold 0, 1, 2)") for note in after.notes)
+
+
+@pytest.mark.parametrize("pitch", ["metadata", "nominal", "measured"])
+@pytest.mark.parametrize(("shape", "other"), [("square", "hex"), ("hex", "square")])
+def test_the_other_shape_is_refused_by_name(tmp_path: Path, shape: Any, other: str, pitch: str) -> None:
+    """Whatever the pitch comes from, spots on a grid of the other shape are refused, and the shape that fits named."""
+    grid = write_grid(tmp_path, shape, slides=False)
+    grid.open(nn={"pitch": pitch})
+    with pytest.raises(DamagedFileError, match=rf"section B: .* on no {other} grid: .*set nn\.shape: {shape}"):
+        grid.open(nn={"shape": other, "pitch": pitch})
+    scatter(grid)
+    with pytest.raises(DamagedFileError, match="section B: the spots lie on no"):
+        grid.open(nn={"pitch": pitch})
+
+
+@pytest.mark.parametrize("shape", ["square", "hex"])
+def test_spots_at_random_are_on_no_grid_and_jittered_ones_are(shape: Any) -> None:
+    """Random spots are refused on every seed; a grid with a third of its spots missing and 5 % jitter is not."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        scattered = rng.uniform(0, 3000, (200, 2))
+        with pytest.raises(DamagedFileError, match=r"on no grid: \d\d% of 200"):
+            check_grid("S", scattered, measure_pitch(scattered) or 0, shape)
+        centres = place_spots(shape, 15, 15)[0]
+        centres = centres[rng.random(len(centres)) > 1 / 3]
+        centres += rng.normal(0, 0.05 * PITCH, centres.shape)
+        check_grid("S", centres, measure_pitch(centres) or 0, shape)
+
+
+def test_a_failing_pitch_suspects_the_pixel_size_and_names_other_choices(grid: Grid) -> None:
+    """The value of nn.pitch that is in force is not advised."""
+    grid.set_metadata("B", pixel_size_um_estimated=0.2)
+    words = r"or the pixel size, 0\.2 um\? Correct the metadata, or set nn\.pitch to "
+    with pytest.raises(DamagedFileError, match=words + "nominal or measured$"):
+        grid.open()
+    with pytest.raises(DamagedFileError, match=words + "metadata or measured$"):
+        grid.open(nn={"pitch": "nominal"})
+
+
+def test_a_constant_offset_of_the_patches_is_only_noted(grid: Grid) -> None:
+    """Patches that all lie a little aside still belong to their spots."""
+    alter(grid.tree.patches("B"), "coords", lambda v: v - [60, 0])
+    assert "B: coords lie (" in notes(grid)
+
+
+def test_few_nuclei_outside_the_slide_are_noted_on_every_run(grid: Grid) -> None:
+    """Up to 1 % pass with a note, also where the binned nuclei come from an earlier run."""
+    put_nuclei(grid, "B", np.concatenate([np.tile(grid.nuclei["B"], (3, 1)), [[-5.0, 10.0]]]))
+    for _ in range(2):
+        assert "section B: 1 of 241 nuclei (0.41%) lie outside the slide of" in notes(grid)
+
+
+def test_nuclei_far_from_all_patches_are_noted_without_a_size(grid: Grid) -> None:
+    """Where the metadata state no size of the slide, nothing more can be said."""
+    put_nuclei(grid, "B", grid.nuclei["B"] + 1e6 * (np.arange(80) % 2 == 0)[:, None])
+    grid.set_metadata("B", fullres_px_width=None, fullres_px_height=None)
+    assert "section B: 40 of 80 nuclei (50.00%) lie farther from the patches than 2 times" in notes(grid)
+
+
+def test_one_section_under_two_names_is_refused(grid: Grid) -> None:
+    """Patches, counts and nuclei copied to another name are found by the content of the patch file."""
+    for kind in ("patches", "adata", "nuclei"):
+        shutil.copy(getattr(grid.tree, kind)("B"), getattr(grid.tree, kind)("C"))
+    with pytest.raises(DamagedFileError, match=r"sections B and C: expected two patch files, found the same content"):
+        grid.open()
 
 
 def test_no_neighbourhood_with_a_nucleus(grid: Grid) -> None:

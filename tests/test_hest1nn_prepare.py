@@ -11,6 +11,7 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 from harness.tasks.datasets import hest1nn_crops, hest1nn_prepare
 from harness.tasks.datasets.hest1nn_draft import PictureJob
+from harness.tasks.datasets.hest1nn_pictures import Pictures
 from harness.tasks.datasets.hest1nn_prepare import BATCH, prepare_pictures, read_pictures
 from harness.tasks.datasets.slide import open_slide
 from hest1nn_factory import Grid, put_nuclei, write_grid
@@ -27,6 +29,7 @@ from places import ROOT
 
 from harness.errors import CannotWriteError, DamagedFileError
 from harness.progress import Silent
+from harness.types import DataContext
 
 N = 3 * BATCH + 10
 
@@ -143,8 +146,38 @@ def test_a_changed_picture_is_never_delivered(tmp_path: Path) -> None:
     prepare_pictures(job(tmp_path, Source()), Silent())
     flip(tmp_path / "a/S.h5", 20)
     expect(read_pictures(job(tmp_path, Source()), 0, 20))
-    with pytest.raises(DamagedFileError, match=r"S\.h5: image: the picture of S/20 has changed .* delete the file"):
+    with pytest.raises(DamagedFileError, match=r"S\.h5: image: the picture of S/20 has changed since"):
         read_pictures(job(tmp_path, Source()), 0, N)
+
+
+@dataclass
+class OneJob:
+    """Makes one file."""
+
+    job: PictureJob
+
+    def facts(self) -> object:
+        """Return nothing."""
+
+    def plan(self) -> tuple[PictureJob, ...]:
+        """Return the file."""
+        return (self.job,)
+
+
+@pytest.mark.parametrize("damage", ["a flipped byte", "truncated"])
+def test_a_file_damaged_while_in_use_is_made_again_once(tmp_path: Path, damage: str) -> None:
+    """The first damage costs a warning and a second preparation, the next one stops the run."""
+    source, progress = Source(), Silent()
+    pictures = Pictures(OneJob(job(tmp_path, source)), DataContext((), tmp_path, offline=True, progress=progress))
+    expect(pictures.read(0, 0, N))
+    DAMAGES[damage](tmp_path / "a/S.h5")
+    expect(pictures.read(0, 0, N))
+    assert len(source.made) == 2 * N
+    (warning,) = progress.warnings
+    assert warning.endswith("deleted and made again")
+    DAMAGES[damage](tmp_path / "a/S.h5")
+    with pytest.raises(DamagedFileError, match=r"S\.h5: .* was made again in this run: check the disk"):
+        pictures.read(0, 0, N)
 
 
 SCRIPT = textwrap.dedent(

@@ -114,7 +114,8 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Hest1nnDatas
     def open_real(limit: int | None = None, **nn: str) -> Hest1nnDataset:
         context = DataContext(data_dirs=(SHARED / "data",), cache=folder, offline=True, limit=limit)
         source = Source(bench="MahmoodLab/hest-bench", folder="HER2ST", slides="MahmoodLab/hest")
-        return READER.open(None, source, Params.model_validate({"nn": {"shape": "square", **nn}}), context)
+        params = Params.model_validate({"nn": {"shape": "square", **nn}, "shared_patients": "note"})
+        return READER.open(None, source, params, context)
 
     return open_real
 
@@ -153,6 +154,15 @@ def test_real_notes(real: Callable[..., Hest1nnDataset]) -> None:
     assert any("SPA141: inter_spot_dist gives a pitch of 200 um, measured are 189 um" in note for note in notes)
     assert "neighbours by radius on a square grid, pitch metadata" in notes
     assert "patient in train and test: Patient C (fold 0, 1); scores are optimistic" in notes
+
+
+@pytest.mark.parametrize("name", ["hest-coad", "hest1nn-coad"])
+def test_splits_published_with_a_shared_patient_say_so(name: str) -> None:
+    """COAD has sections of one patient on both sides; every other shipped task refuses that."""
+    chosen = [
+        task.reader_params.shared_patients for task in select_tasks(load_registry(), f"{name},hest-idc,hest1nn-idc")
+    ]
+    assert sorted(chosen) == ["note", "refuse", "refuse"]
 
 
 @needs_shared

@@ -18,6 +18,7 @@ from harness.tasks.datasets.mirror import Repository, find_file, list_files
 from hest_factory import (
     BENCH,
     HALF,
+    SLIDES,
     UM_PER_PX,
     Attributes,
     Storage,
@@ -513,6 +514,42 @@ def test_without_a_pixel_size_positions_are_not_checked(tmp_path: Path) -> None:
     dataset = tree.open()
     assert [section.patches.um_per_px for section in dataset.sections] == [None, None]
     assert dataset.notes == ()
+
+
+def test_spots_without_a_position_are_named(tree: Tree) -> None:
+    """Their number and the first barcode stand in the note, not a mean of NaN."""
+    with h5py.File(tree.adata("B")) as file:
+        rows = [row for row, name in enumerate(file["obs/_index"][()]) if name[:3] in (b"000", b"001", b"002")]
+    alter(tree.adata("B"), "obsm/spatial", lambda v: np.where(np.isin(np.arange(len(v)), rows)[:, None], np.nan, v))
+    assert tree.open().notes == ("B: 3 spots without a position, first 000xB",)
+
+
+def test_one_section_under_two_names_is_refused(tree: Tree) -> None:
+    """Patch files of the same content are one section, whatever they are called."""
+    shutil.copy(tree.patches("A"), tree.patches("B"))
+    shutil.copy(tree.adata("A"), tree.adata("B"))
+    with pytest.raises(DamagedFileError, match=r"sections (A and B|B and A): expected two patch files, found the same"):
+        tree.open()
+
+
+def name_patients(tree: Tree, **patients: str) -> None:
+    """Write metadata that name the patients of sections."""
+    for section, patient in patients.items():
+        tree.metadata(section).parent.mkdir(parents=True, exist_ok=True)
+        tree.metadata(section).write_text(json.dumps({"id": section, "dataset_title": "Study", "patient": patient}))
+
+
+def test_a_patient_in_train_and_test_is_refused_or_noted(tree: Tree) -> None:
+    """As far as metadata name patients; without metadata, or without a repository of them, nothing is compared."""
+    assert tree.open(slides=SLIDES).notes == ()
+    name_patients(tree, A="P1", B="P2")
+    assert tree.open(slides=SLIDES).notes == ()
+    name_patients(tree, C="P1")
+    with pytest.raises(SpecError, match=r"P1 of 'Study' is in train \(C\) and test \(A\).*shared_patients: note"):
+        tree.open(slides=SLIDES)
+    told = "patient in train and test: P1 (fold 0, 2); scores are optimistic"
+    assert told in tree.open(slides=SLIDES, shared_patients="note").notes
+    assert tree.open().notes == ()
 
 
 def test_coords_that_are_centres_are_a_warning(tree: Tree) -> None:

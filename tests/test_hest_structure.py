@@ -31,6 +31,7 @@ from hest_factory import (
     Tree,
     alter,
     cut,
+    set_attribute,
     set_counts,
     square_about,
     wkb_multipolygon,
@@ -231,9 +232,9 @@ def test_geojson_takes_the_place_of_parquet(tree: Tree) -> None:
 GOOD = wkb_polygon(square_about(10, 10))
 
 
-def set_size(tree: Tree, value: object) -> None:
+def set_size(tree: Tree, value: object, **fields: object) -> None:
     """Set the pixel size of section B."""
-    tree.metadata("B").write_text(json.dumps({"id": "B", "pixel_size_um_estimated": value}))
+    tree.metadata("B").write_text(json.dumps({"id": "B", "pixel_size_um_estimated": value, **fields}))
 
 
 def write_table(tree: Tree, rows: list[tuple[str, object]]) -> None:
@@ -383,6 +384,21 @@ BAD: dict[str, tuple[Break, type[HarnessError], str]] = {
     "a pixel of .05 um": (lambda t: set_size(t, 0.05), DamagedFileError, r"section B: .* found 0\.05"),
     "a pixel size of text": (lambda t: set_size(t, "half"), DamagedFileError, r"section B: .* found 'half'"),
     "a pixel size of NaN": (lambda t: set_size(t, float("nan")), DamagedFileError, r"section B: .* found nan"),
+    "another pixel size in the metadata": (
+        lambda t: set_size(t, 0.349),
+        DamagedFileError,
+        r"B\.json: section B: pixel_size_um_estimated: 0\.349 um, but .*B\.h5: img states 0\.7 um, expected .* 5%",
+    ),
+    "nuclei outside the slide": (
+        lambda t: set_size(t, UM_PER_PX, fullres_px_width=6000, fullres_px_height=6000),
+        DamagedFileError,
+        r"B_cellvit_seg\.parquet: section B: \d+ of \d+ nuclei \(.*%\) lie outside the slide of 6000 x 6000 px, expect",
+    ),
+    "the nuclei of another section": (
+        lambda t: shutil.copy(t.nuclei("A"), t.nuclei("B")),
+        DamagedFileError,
+        r"sections A and B: expected two segmentations, found the same|lie in a patch of section B",
+    ),
     "metadata of another form": (
         lambda t: t.metadata("B").write_text("[1]"),
         DamagedFileError,
@@ -565,6 +581,7 @@ def test_counts_equal_the_oracle_of_geometry(tmp_path: Path, kind: str) -> None:
     write_slides(tree)
     alter(tree.patches("A"), "coords", lambda v: np.array(oracle["top_left_px"]))
     tree.metadata("A").write_text(json.dumps({"pixel_size_um_estimated": oracle["pixel_size_um"]}))
+    set_attribute(tree.patches("A"), "img", "pixel_size", oracle["pixel_size_um"])
     write_nuclei(tree.nuclei("A"), [wkb_polygon([tuple(cell)]) for cell in oracle["cells_px"]])
     dataset = tree.open(slides=SLIDES)
     first = dataset.ids.index("A/000xA")

@@ -14,10 +14,13 @@ from harness.types import DataContext
 
 from .graph_picture import GraphOptions
 from .hest_cells import StructureViews
+from .hest_copies import refuse_copies
 from .hest_counts import Normalize, find_genes, read_targets
 from .hest_dataset import HestDataset
+from .hest_metadata import read_patient
+from .hest_patients import SharedPatients, check_patients
 from .hest_sections import Section, check_images, read_section, thin_out
-from .hest_splits import read_splits
+from .hest_splits import Splits, read_splits
 from .hest_task import choose_genes, find_modules, make_folds, name_files
 from .mirror import Repository, RepositoryName
 
@@ -42,6 +45,8 @@ class Params(Strict):
     """``log1p`` of raw counts, ``cp10k_log1p`` (each spot scaled to 10,000 counts first) or ``none``."""
     gene_list: str = "var_50genes"
     """``var_50genes`` (shipped with the task), ``train_hvg`` (selected anew in each training fold) or a JSON file."""
+    shared_patients: SharedPatients = "refuse"
+    """A patient in train and test of a fold, as the metadata name them: ``refuse`` the splits, or only ``note`` it."""
     graph: GraphOptions = Field(default_factory=GraphOptions)
     """How ``graph_image`` draws the nuclei of a patch."""
 
@@ -64,7 +69,7 @@ class HestReader:
 
         Raises:
             MissingDataError: a file is nowhere.
-            SpecError: the split files contradict themselves.
+            SpecError: the split files contradict themselves, or a patient is in train and test.
             DamagedFileError: a file is unreadable or does not join with another.
         """
         if not isinstance(source, Source) or not isinstance(params, Params):
@@ -72,6 +77,8 @@ class HestReader:
         repository = Repository(source.bench, source.revision)
         splits = read_splits(repository, source.folder, context)
         complete = [read_section(place, context) for place in splits.sections]
+        refuse_copies("patch files", [(section.name, section.patches.path) for section in complete])
+        shared = _find_shared_patients(splits, source.slides, params.shared_patients, context)
         note = check_images(complete)
         sections = thin_out(complete, context.limit)
         chosen = choose_genes(
@@ -86,7 +93,7 @@ class HestReader:
             targets=targets,
             folds=folds,
             clusters=find_modules(targets, folds, params.normalize),
-            findings=tuple(filter(None, [note, *(section.warning for section in sections)])),
+            findings=tuple(filter(None, [note, *(section.warning for section in sections), *shared])),
             sections=sections,
             files=(*splits.files, *chosen.files, *name_files(sections)),
             structure=StructureViews(
@@ -96,6 +103,17 @@ class HestReader:
 
 
 READER = HestReader()
+
+
+def _find_shared_patients(
+    splits: Splits, slides: RepositoryName | None, choice: SharedPatients, context: DataContext
+) -> list[str]:
+    """Check patients as far as metadata lie on disk: a view of patches alone asks for no other file."""
+    if slides is None:
+        return []
+    repository = Repository(slides)
+    patients = {place.name: read_patient(repository, place.name, context) for place in splits.sections}
+    return check_patients(splits.folds, patients, choice)
 
 
 def _read_all_targets(sections: Sequence[Section], genes: Sequence[str], normalize: Normalize) -> NDArray[np.float64]:

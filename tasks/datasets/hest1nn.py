@@ -24,10 +24,12 @@ from .hest1nn_geometry import Plan, lay_out
 from .hest1nn_params import Params
 from .hest1nn_pictures import Crops, Graphs, Pictures
 from .hest1nn_samples import SectionSamples
+from .hest_copies import refuse_copies
 from .hest_counts import find_genes, read_scaled
-from .hest_metadata import SectionFacts, read_facts
+from .hest_metadata import read_facts
+from .hest_patients import check_patients
 from .hest_sections import check_images, read_section, spread
-from .hest_splits import SplitFold, read_splits
+from .hest_splits import read_splits
 from .hest_task import choose_genes, find_modules, make_folds, name_files
 from .mirror import Repository, RepositoryName
 
@@ -66,7 +68,7 @@ class Hest1nnReader:
 
         Raises:
             MissingDataError: a file is nowhere (slides are not looked for), or pixel size or pitch are unknown.
-            SpecError: the split files contradict themselves.
+            SpecError: the split files contradict themselves, or a patient is in train and test.
             DamagedFileError: a file is unreadable, does not join with another, or contradicts it.
             CannotWriteError: what the nuclei gave cannot be kept.
         """
@@ -75,7 +77,11 @@ class Hest1nnReader:
         repository, slides = Repository(source.bench, source.revision), Repository(source.slides)
         splits = read_splits(repository, source.folder, context)
         complete = [read_section(place, context, slides) for place in splits.sections]
+        refuse_copies("patch files", [(section.name, section.patches.path) for section in complete])
         facts = {section.name: read_facts(slides, section.name, context) for section in complete}
+        shared = check_patients(
+            splits.folds, {name: one.patient for name, one in facts.items()}, params.shared_patients
+        )
         plans = [lay_out(section, facts[section.name], params.nn) for section in complete]
         cells = prepare_cells(plans, slides, context, params.nn.cells)
         kept = spread([len(one.spots) for one in cells.sections], context.limit)
@@ -91,7 +97,8 @@ class Hest1nnReader:
             check_images(complete) if params.nn.image_source == "patches" else None,
             *(note for plan in plans for note in plan.notes),
             *describe_choices(params, plans, cells.sections),
-            *name_shared_patients(splits.folds, facts),
+            *cells.notes,
+            *shared,
         )
         return Hest1nnDataset(
             ids=tuple(name for one in samples for name in one.ids),
@@ -141,23 +148,6 @@ def describe_choices(params: Params, plans: Sequence[Plan], cells: Sequence[Sect
     if nn.image_source == "patches":
         notes.append("images are laid out patches (nn.image_source: patches), not crops of slides")
     return notes
-
-
-def name_shared_patients(folds: Sequence[SplitFold], facts: dict[str, SectionFacts]) -> list[str]:
-    """Name patients with sections in train and test of a fold, one note for each set of them.
-
-    It is no error: HEST's own splits have such folds, and so have tasks on one patient.
-    """
-    found: dict[str, list[str]] = {}
-    for fold in folds:
-        train, test = ({facts[name].patient for name in side} - {None} for side in (fold.train, fold.test))
-        names = ", ".join(sorted(patient[1] for patient in train & test if patient))
-        if names:
-            found.setdefault(names, []).append(str(fold.number))
-    return [
-        f"patient in train and test: {names} (fold {', '.join(numbers)}); scores are optimistic"
-        for names, numbers in found.items()
-    ]
 
 
 def _take(members: Members, rows: NDArray[np.int64]) -> Members:

@@ -21,7 +21,8 @@ from ..metrics.boxes import Area, bin_cells
 from .hest1nn_folder import hash_sources, name_folder
 from .hest1nn_geometry import Plan
 from .hest_cells import find_nuclei
-from .hest_frame import check_frame
+from .hest_copies import refuse_copies
+from .hest_frame import check_frame, check_inside
 from .hest_nuclei import read_centroids
 from .mirror import Repository
 
@@ -65,11 +66,13 @@ class TaskCells:
         sections: in the order of the plans.
         files: (public name, local path) of the segmentations.
         digest: sha256 over all that shapes them: nuclei, squares, neighbourhoods, how they are binned, code.
+        notes: what is odd about the nuclei.
     """
 
     sections: tuple[SectionCells, ...]
     files: tuple[tuple[str, Path], ...]
     digest: str
+    notes: tuple[str, ...]
 
 
 def prepare_cells(plans: Sequence[Plan], slides: Repository, context: DataContext, area: Area) -> TaskCells:
@@ -77,11 +80,12 @@ def prepare_cells(plans: Sequence[Plan], slides: Repository, context: DataContex
 
     Raises:
         MissingDataError: a section has no segmentation.
-        DamagedFileError: a segmentation cannot be read or is that of another section, or no neighbourhood of a
-            section holds a cell.
+        DamagedFileError: a segmentation cannot be read, is that of another section or lies outside the slide, or no
+            neighbourhood of a section holds a cell.
         CannotWriteError: the folder of prepared files cannot be written.
     """
     paths = [find_nuclei(plan.name, slides, context, "every view of hest1nn needs") for plan in plans]
+    refuse_copies("segmentations", [(plan.name, path) for plan, path in zip(plans, paths, strict=True)])
     facts = {
         "sections": [[plan.name, hash_file(path), _hash_plan(plan)] for plan, path in zip(plans, paths, strict=True)],
         "area": area,
@@ -97,7 +101,11 @@ def prepare_cells(plans: Sequence[Plan], slides: Repository, context: DataContex
     finally:
         context.progress.finish()
     files = tuple((f"{slides.name}/cellvit_seg/{path.name}", path) for path in paths)
-    return TaskCells(tuple(sections), files, folder.name)
+    notes = [
+        check_inside(plan.name, _patches(plan), path, one.nuclei, plan.size)
+        for plan, path, one in zip(plans, paths, sections, strict=True)
+    ]
+    return TaskCells(tuple(sections), files, folder.name, tuple(filter(None, notes)))
 
 
 def _prepare(file: Path, plan: Plan, nuclei: Path, area: Area, context: DataContext) -> SectionCells:
@@ -113,13 +121,18 @@ def _prepare(file: Path, plan: Plan, nuclei: Path, area: Area, context: DataCont
 
 def _bin(plan: Plan, path: Path, area: Area) -> SectionCells:
     nuclei = read_centroids(path)
-    check_frame(plan.name, plan.squares[: len(plan.section.patch_rows)], path, nuclei)
+    check_frame(plan.name, _patches(plan), path, nuclei)
     found = bin_cells(plan.squares, plan.members, nuclei, area)
     if not len(found.spots):
         raise DamagedFileError(f"{path}: no neighbourhood of section {plan.name} holds a nucleus")
     return SectionCells(
         nuclei, found.spots, found.members, found.boxes, found.cells.start, found.cells.index.astype(np.int32)
     )
+
+
+def _patches(plan: Plan) -> NDArray[np.float64]:
+    squares: NDArray[np.float64] = plan.squares[: len(plan.section.patch_rows)]
+    return squares
 
 
 def _hash_plan(plan: Plan) -> str:

@@ -12,12 +12,13 @@ from harness.errors import DamagedFileError
 
 from ..metrics.binning import Members
 from ..metrics.boxes import place_patches
-from ..metrics.neighbourhoods import find_grid_neighbours, find_neighbours
+from ..metrics.neighbourhoods import find_grid_neighbours, find_neighbours, measure_pitch
 from .h5ad import open_h5, read_dataset
 from .hest1nn_params import NeighbourOptions
 from .hest1nn_pitch import choose_scale
+from .hest1nn_regularity import check_grid
 from .hest_metadata import SectionFacts
-from .hest_patches import SIDE_UM, check_positions
+from .hest_patches import SIDE_UM, check_offsets, check_positions
 from .hest_sections import Section
 
 
@@ -61,15 +62,18 @@ def lay_out(section: Section, facts: SectionFacts, options: NeighbourOptions) ->
 
     Raises:
         MissingDataError: pixel size or pitch are unknown.
-        DamagedFileError: the h5ad file has no positions, or they are on no such grid.
+        DamagedFileError: the h5ad file has no positions, they are on no such grid, or contradict the patches.
     """
     everywhere = _centres(section)
     rows = _choose_spots(section, options)
     centres = everywhere[rows]
+    if options.neighbours == "radius" and (pitch := measure_pitch(centres)):  # else the array tells, not distances
+        check_grid(section.name, centres, pitch, options.shape)
     scale = choose_scale(section, facts, centres, options.pitch, options.shape)
     side = SIDE_UM / scale.um_per_px
     patches = replace(section.patches, um_per_px=scale.um_per_px)
     warning = check_positions(section.name, patches, everywhere[section.spot_rows])
+    check_offsets(section.name, patches, everywhere[section.spot_rows], section.spots.path)
     corners = np.trunc(centres - side // 2)  # HEST's rule; where there is a patch, its own corner counts
     corners[: len(patches.corners)] = patches.corners
     try:

@@ -12,6 +12,7 @@ from ..metrics.boxes import Area, Centre
 from ..metrics.neighbourhoods import Shape
 from .graph_picture import GraphOptions
 from .hest_counts import Normalize
+from .hest_patients import SharedPatients
 
 
 class NeighbourOptions(Strict):
@@ -63,6 +64,8 @@ class Params(Strict):
     """``log1p`` of mean raw counts, ``cp10k_log1p`` (each spot scaled to 10,000 counts first) or ``none``."""
     gene_list: str = "var_50genes"
     """``var_50genes`` (shipped with the task), ``train_hvg`` (selected anew in each training fold) or a JSON file."""
+    shared_patients: SharedPatients = "refuse"
+    """A patient in train and test of a fold, as the metadata name them: ``refuse`` the splits, or only ``note`` it."""
 
     @model_validator(mode="after")
     def _check_average(self) -> Params:

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import MissingDataError
+from harness.errors import DamagedFileError, MissingDataError
 from harness.hashing import hash_file, hash_value
 from harness.types import DataContext
 
@@ -21,7 +21,7 @@ from .hest1nn_crops import check_slide, open_crops, open_mosaics
 from .hest1nn_draft import Draw, PictureJob
 from .hest1nn_folder import hash_sources, name_folder
 from .hest1nn_params import NeighbourOptions
-from .hest1nn_prepare import prepare_pictures, read_pictures
+from .hest1nn_prepare import prepare_pictures, read_pictures, remake_pictures
 from .hest1nn_samples import SectionSamples
 from .hest_patches import SIDE
 from .mirror import Repository, find_file
@@ -49,6 +49,7 @@ class Pictures:
         self._lock = Lock()
         self._jobs: tuple[PictureJob, ...] | None = None
         self._ready: set[int] = set()
+        self._remade: set[int] = set()
 
     def __reduce__(self) -> tuple[type[Pictures], tuple[object, ...]]:
         """Pickle without what is open or known to be prepared."""
@@ -56,6 +57,8 @@ class Pictures:
 
     def read(self, section: int, start: int, stop: int) -> NDArray[np.uint8]:
         """Read the pictures of consecutive samples of a section, which is prepared first unless it is.
+
+        A prepared file that is damaged is made again, once.
 
         Raises:
             MissingDataError, DamagedFileError: what they are made from is missing, damaged or of another section.
@@ -67,7 +70,24 @@ class Pictures:
             if section not in self._ready:
                 prepare_pictures(self._jobs[section], self._context.progress)
                 self._ready.add(section)
-        return read_pictures(self._jobs[section], start, stop)
+            job = self._jobs[section]
+        try:
+            return read_pictures(job, start, stop)
+        except DamagedFileError as error:
+            self._remake(section, job, error)
+        try:
+            return read_pictures(job, start, stop)
+        except DamagedFileError as error:
+            raise DamagedFileError(
+                f"{error}, though the file was made again in this run: check the disk, or move the cache"
+            ) from error
+
+    def _remake(self, section: int, job: PictureJob, reason: DamagedFileError) -> None:
+        """Make a damaged file again, once: another thread may have done so, and a second damage is the disk's."""
+        with self._lock:
+            if section not in self._remade:
+                self._remade.add(section)
+                remake_pictures(job, reason, self._context.progress)
 
 
 class Crops:

@@ -12,11 +12,13 @@ from harness.errors import DamagedFileError, MissingDataError
 
 from ..metrics.neighbourhoods import LATTICES, Shape, measure_pitch
 from .hest_metadata import SectionFacts, check_pixel_size, explain_unknown_size
+from .hest_patches import compare_pixel_sizes
 from .hest_sections import Section
 
 Choice = Literal["metadata", "nominal", "measured"]
 NOMINAL_UM = 100.0
 """Distance of adjacent spots of Visium, and of the pseudo-spots that HEST makes of Xenium."""
+_CHOICES: tuple[Choice, ...] = ("metadata", "nominal", "measured")
 _AGREE = 0.05  # share by which a stated and a measured pitch may differ without a word
 
 
@@ -51,8 +53,8 @@ def choose_scale(
 
     Raises:
         MissingDataError: the pixel size is unknown, or ``metadata`` state no pitch and the nominal one is not measured.
-        DamagedFileError: the radius around a spot would not reach the nearest other one, or twice as many as a grid
-            has lie within it.
+        DamagedFileError: metadata and patch file contradict each other about the pixel
+            size, or the radius around a spot would not reach the nearest other one, or reach too many.
     """
     name = section.name
     um_per_px, notes = _choose_pixel_size(section, facts, choice)
@@ -64,8 +66,8 @@ def choose_scale(
     told = f"section {name}: {source} gives a pitch of {pitch_um:.4g} um, measured are {found:.4g} um"
     if found > LATTICES[shape].reach * pitch_um or found < pitch_um / 2:
         raise DamagedFileError(
-            f"{told} (median distance of nearest spots): pitch wrong? "
-            "Correct the metadata, or set nn.pitch to metadata, nominal or measured"
+            f"{told} (median distance of nearest spots): pitch wrong, or the pixel size, {um_per_px:.6g} um? "
+            f"Correct the metadata, or set nn.pitch to {' or '.join(one for one in _CHOICES if one != choice)}"
         )
     if abs(found - pitch_um) > _AGREE * pitch_um:
         notes = (*notes, f"{told} (median distance of nearest spots); the first is used")
@@ -75,6 +77,7 @@ def choose_scale(
 def _choose_pixel_size(section: Section, facts: SectionFacts, choice: Choice) -> tuple[float, tuple[str, ...]]:
     name, patches = section.name, section.patches
     if facts.um_per_px is not None:
+        compare_pixel_sizes(facts, patches)
         return facts.um_per_px, ()
     unknown = explain_unknown_size(name, facts.unknown)
     if choice != "measured":

@@ -61,14 +61,29 @@ def read_pictures(job: PictureJob, start: int, stop: int) -> NDArray[np.uint8]:
             rows: NDArray[np.uint8] = file[job.name][start:stop]
             sums = file["checksum"][start:stop]
     except (OSError, KeyError, RuntimeError) as error:
-        raise DamagedFileError(f"{job.path}: cannot be read ({error}); delete it, it is made again") from error
+        raise DamagedFileError(f"{job.path}: cannot be read ({error})") from error
     for row, (picture, known) in enumerate(zip(rows, sums.tolist(), strict=True), start):
         if zlib.crc32(picture) != known:
             raise DamagedFileError(
-                f"{job.path}: {job.name}: the picture of {job.ids[row]} has changed since it was written; "
-                "delete the file, it is made again"
+                f"{job.path}: {job.name}: the picture of {job.ids[row]} has changed since it was written"
             )
     return rows
+
+
+def remake_pictures(job: PictureJob, reason: DamagedFileError, progress: Progress) -> None:
+    """Delete a prepared file that turned out to be damaged, with a warning, and make it again.
+
+    Raises:
+        CannotWriteError, HarnessError: as :func:`prepare_pictures`.
+    """
+    progress.warn(f"{reason}; deleted and made again")
+    try:
+        job.path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CannotWriteError(
+            f"{job.path}: cannot be deleted ({_explain(error)}); delete it, it is made again"
+        ) from error
+    prepare_pictures(job, progress)
 
 
 def _fill(job: PictureJob, progress: Progress) -> None:

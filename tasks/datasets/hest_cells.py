@@ -12,21 +12,21 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import SpecError
+from harness.errors import MissingDataError, SpecError
 from harness.hashing import hash_code, hash_file
 from harness.types import DataContext
 
 from ..metrics.binning import Members, points_in_boxes
 from ..metrics.boxes import place_patches
 from .graph_picture import GraphOptions, draw_graph
-from .hest_frame import check_frame
-from .hest_metadata import read_pixel_size
+from .hest_copies import refuse_copies
+from .hest_frame import check_frame, check_inside
+from .hest_metadata import explain_unknown_size, read_facts
 from .hest_nuclei import read_centroids
-from .hest_patches import SIDE, SIDE_UM
+from .hest_patches import SIDE, SIDE_UM, compare_pixel_sizes
 from .hest_sections import Section, find_first
 from .mirror import Repository
 
-_FEWEST = 0.01  # share of the nuclei that must lie in patches
 _BINNING = "harness.tasks.metrics.binning"
 
 
@@ -40,6 +40,7 @@ class SectionCells:
         nuclei: (n, 2) float64 centroids, full-resolution slide pixels.
         corners: (m, 2) float64 upper left corners of the patches in the same pixels.
         members: nuclei of each patch; both ends of its sides are closed, and a nucleus may lie in several patches.
+        note: what is odd about the nuclei, or None.
     """
 
     path: Path
@@ -47,6 +48,7 @@ class SectionCells:
     nuclei: NDArray[np.float64]
     corners: NDArray[np.float64]
     members: Members
+    note: str | None = None
 
     def micrometres(self, patch: int) -> NDArray[np.float64]:
         """Return (k, 2) float64 x, y of the nuclei of a patch in um from its upper left corner, 0 to 112."""
@@ -67,15 +69,20 @@ def read_cells(section: Section, slides: Repository, context: DataContext) -> Se
 
     Raises:
         MissingDataError: no segmentation, or no pixel size.
-        DamagedFileError: a file cannot be read, or its nuclei are not in the frame of the patches.
+        DamagedFileError: a file cannot be read, its nuclei are not in the frame of the patches or outside the slide, or
+            metadata and patch file contradict each other about the pixel size.
     """
-    um_per_px = read_pixel_size(slides, section.name, context)
+    facts = read_facts(slides, section.name, context)
+    if facts.um_per_px is None:
+        raise MissingDataError(explain_unknown_size(section.name, facts.unknown))
+    compare_pixel_sizes(facts, section.patches)
     path = find_nuclei(section.name, slides, context)
     nuclei = read_centroids(path)
-    squares = place_patches(section.patches.corners, SIDE_UM / um_per_px)
+    squares = place_patches(section.patches.corners, SIDE_UM / facts.um_per_px)
     check_frame(section.name, squares, path, nuclei)
+    note = check_inside(section.name, squares, path, nuclei, facts.size)
     members = points_in_boxes(nuclei, squares)
-    return SectionCells(path, um_per_px, nuclei, section.patches.corners, members)
+    return SectionCells(path, facts.um_per_px, nuclei, section.patches.corners, members, note)
 
 
 def find_nuclei(name: str, slides: Repository, context: DataContext, need: str = "graph_image and points need") -> Path:
@@ -120,7 +127,12 @@ class StructureViews:
                     raise SpecError(
                         "source.slides: missing; graph_image and points need the repository with the nuclei, OWNER/REPO"
                     )
-                self._cells = tuple(read_cells(section, self._slides, self._context) for section in self._sections)
+                cells = tuple(read_cells(section, self._slides, self._context) for section in self._sections)
+                refuse_copies(
+                    "segmentations",
+                    [(section.name, one.path) for section, one in zip(self._sections, cells, strict=True)],
+                )
+                self._cells = cells
             return self._cells
 
     @property
@@ -130,7 +142,7 @@ class StructureViews:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How many patches hold no nucleus, once a structure view has been asked for; nothing where none is empty."""
+        """How many patches hold no nucleus and where nuclei lie outside, once a structure view has been asked for."""
         with self._lock:
             cells = self._cells
         if cells is None:
@@ -139,7 +151,8 @@ class StructureViews:
             [one.members.counts[section.patch_rows] for one, section in zip(cells, self._sections, strict=True)]
         )
         empty = int((counts == 0).sum())
-        return (f"graph_image and points: {empty} of {len(counts)} patches hold no nucleus",) if empty else ()
+        told = f"graph_image and points: {empty} of {len(counts)} patches hold no nucleus" if empty else None
+        return tuple(filter(None, [told, *(one.note for one in cells)]))
 
     def facts(self, view: str) -> dict[str, object]:
         """Return what shapes a structure view, as a JSON value."""

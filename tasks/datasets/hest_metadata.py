@@ -6,7 +6,8 @@ import csv
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import DamagedFileError, MissingDataError
@@ -33,6 +34,7 @@ class SectionFacts:
         spot_pitch_um: distance of adjacent spots in um; absent for sections without printed spots.
         patient: study and patient, because patients of two studies share names.
         size: width and height of the slide in pixels.
+        source: file, section and field that state the pixel size, or None.
         unknown: why the pixel size is not known, a line for each place that was looked at.
     """
 
@@ -40,30 +42,8 @@ class SectionFacts:
     spot_pitch_um: float | None
     patient: tuple[str, str] | None
     size: tuple[int, int] | None
+    source: str | None
     unknown: tuple[str, ...]
-
-
-def read_pixel_size(slides: Repository, name: str, context: DataContext) -> float:
-    """Return the micrometres a slide pixel of a section, from its JSON file or else from its row of the table.
-
-    Args:
-        slides: the repository with ``metadata/`` and the table.
-        name: HEST's ``sample_id``.
-        context: where files are found.
-
-    Returns:
-        A number from 0.1 to 1.2.
-
-    Raises:
-        MissingDataError: neither file states the pixel size of this section.
-        DamagedFileError: a file cannot be read, or the number is none or absurd.
-    """
-    tried: list[str] = []
-    for file, fields in _read_documents(slides, name, context, tried):
-        if _stated(fields, FIELD):
-            return check_pixel_size(fields[FIELD], f"{file}: section {name}: {FIELD}")
-        tried.append(f"{file}: section {name}: no {FIELD}")
-    raise MissingDataError(explain_unknown_size(name, tried))
 
 
 def read_facts(slides: Repository, name: str, context: DataContext) -> SectionFacts:
@@ -87,8 +67,26 @@ def read_facts(slides: Repository, name: str, context: DataContext) -> SectionFa
         spot_pitch_um=_number(known, "inter_spot_dist"),
         patient=_patient(known),
         size=(round(width), round(height)) if width and height else None,
+        source=known[FIELD][1] if FIELD in known else None,
         unknown=tuple(tried),
     )
+
+
+def read_patient(slides: Repository, name: str, context: DataContext) -> tuple[str, str] | None:
+    """Read study and patient of a section from what lies on disk; nothing is downloaded for it.
+
+    Returns:
+        As :attr:`SectionFacts.patient`; None too where no readable metadata are at hand.
+    """
+    known: dict[str, tuple[object, str]] = {}
+    with suppress(DamagedFileError):  # who needs the pixel size in it will tell
+        for file, fields in _read_documents(slides, name, replace(context, offline=True), []):
+            for key in ("dataset_title", "patient"):
+                if _stated(fields, key):
+                    known.setdefault(key, (fields[key], str(file)))
+            if "patient" in known:
+                break
+    return _patient(known)
 
 
 def check_pixel_size(stated: object, where: str) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from harness.errors import DamagedFileError
 
 from .h5ad import open_h5, read_dataset, read_text, refuse_twins
+from .hest_metadata import SectionFacts
 
 if TYPE_CHECKING:
     import h5py
@@ -21,6 +22,8 @@ SIDE = 224
 """Side of a patch in pixels."""
 SIDE_UM = 112.0
 """Side of a patch in micrometres: 224 px at 0.5 um/px."""
+_SIZES_AGREE = 0.05  # share by which two statements of a pixel size may differ
+_STRAY = 0.1  # share of the spots whose patch may lie elsewhere
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,16 @@ def check_positions(name: str, patches: PatchFile, centres: NDArray[np.float64])
         centres: (n, 2) float64 x, y of the spot of each patch, full-resolution pixels.
 
     Returns:
-        A warning with the measured offset, or None.
+        A warning with the measured offset, or with the number of spots without a position (NaN), or None.
 
     Raises:
         DamagedFileError: x and y are exchanged.
     """
+    placed = np.isfinite(centres).all(axis=1)
+    if not placed.all():
+        first = patches.barcodes[int(np.argmin(placed))]
+        number = int((~placed).sum())
+        return f"{name}: {number} {'spot' if number == 1 else 'spots'} without a position, first {first}"
     if patches.um_per_px is None:
         return None
     half = SIDE_UM / patches.um_per_px / 2
@@ -94,6 +102,46 @@ def check_positions(name: str, patches: PatchFile, centres: NDArray[np.float64])
         f"{name}: coords lie ({x:.1f}, {y:.1f}) px before the spot centres on average, expected {half:.1f} px "
         "(half a patch) in both; are they centres instead of top-left corners?"
     )
+
+
+def check_offsets(name: str, patches: PatchFile, centres: NDArray[np.float64], spots: Path) -> None:
+    """Refuse corners and centres that contradict each other from spot to spot; a constant offset passes.
+
+    Args:
+        name: the section.
+        patches: its patch file, with a pixel size.
+        centres: (n, 2) float64 x, y of the spot of each patch, finite, full-resolution pixels.
+        spots: the h5ad file with the centres, for the message.
+
+    Raises:
+        DamagedFileError: more than a tenth of the offsets are farther than a quarter of a patch from the median one.
+    """
+    if patches.um_per_px is None:
+        return
+    allowed = SIDE_UM / patches.um_per_px / 4
+    offset = centres - patches.corners
+    away = np.abs(offset - np.median(offset, axis=0)).max(axis=1)
+    if np.quantile(away, 1 - _STRAY) > allowed:
+        number, worst = int((away > allowed).sum()), patches.barcodes[int(np.argmax(away))]
+        raise DamagedFileError(
+            f"section {name}: {patches.path} and {spots} contradict each other: from coords to obsm/spatial "
+            f"{number} of {len(away)} spots lie more than {allowed:.0f} px (a quarter of a patch) off their median, "
+            f"{worst} {away.max():.0f} px, expected at most {_STRAY:.0%}; are both files of the same section?"
+        )
+
+
+def compare_pixel_sizes(facts: SectionFacts, patches: PatchFile) -> None:
+    """Compare the pixel size of the metadata with that of the patch file, where both state one.
+
+    Raises:
+        DamagedFileError: they differ by more than 5 %.
+    """
+    told, found = facts.um_per_px, patches.um_per_px
+    if told is not None and found is not None and abs(told - found) > _SIZES_AGREE * found:
+        raise DamagedFileError(
+            f"{facts.source}: {told:.6g} um, but {patches.path}: img states {found:.6g} um, expected the same within "
+            f"{_SIZES_AGREE:.0%}; correct the wrong one or download both files again"
+        )
 
 
 class PatchImages:
